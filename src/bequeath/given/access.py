@@ -1,0 +1,76 @@
+"""What a method may see of what the user owns: declared in `Needs`, enforced by sealed views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NoReturn
+
+from bequeath.kernel.errors import AccessDenied
+
+
+class Access(IntEnum):
+    """How deep a method may reach into a model; each level includes those below it."""
+
+    TEXT = 1
+    LABEL = 2
+    TOP_K = 3
+    LOGITS = 4
+    GRADIENTS = 5
+    WEIGHTS = 6
+
+
+class Labels(IntEnum):
+    """What a method may see of a data set's labels."""
+
+    NONE = 0
+    FEW = 1
+    ALL = 2
+
+
+@dataclass(frozen=True)
+class ModelNeed:
+    """access: the depth; trains: the method changes its weights (a fresh copy for each seed)."""
+
+    access: Access
+    trains: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class DataNeed:
+    """labels: what may be seen of them; optional: the method runs without this data set."""
+
+    labels: Labels
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a method must be given, by role (`teacher`, `student`, `train`, ...).
+
+    Whatever is not named here is sealed: a method cannot reach it. `same_classes`: all models and
+    data sets named here must agree on the number of classes.
+    """
+
+    models: Mapping[str, ModelNeed] = field(default_factory=dict)
+    data: Mapping[str, DataNeed] = field(default_factory=dict)
+    graphs: tuple[str, ...] = ()
+    same_classes: bool = False
+
+
+class SealedBatch(dict[str, Any]):
+    """A batch without what the method may not see; reaching for it raises `AccessDenied`."""
+
+    def __init__(self, batch: Mapping[str, Any], hidden: tuple[str, ...], owner: str):
+        super().__init__({key: value for key, value in batch.items() if key not in hidden})
+        self._hidden, self._owner = hidden, owner
+
+    def __missing__(self, key: str) -> NoReturn:
+        if key in self._hidden:
+            raise AccessDenied(f"{self._owner} may not see `{key}`: its Needs do not declare it")
+        raise KeyError(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self or key in self._hidden else default

@@ -1,0 +1,1 @@
+"""What every room may use: located errors, whole-or-not-at-all files, units. Never imports torch."""

@@ -1,0 +1,133 @@
+"""The contract of a method: one typed function, one decorator, everything else derived.
+
+A method file holds a docstring (the idea, the equations, the source), a `Config` and a function
+
+    @method(want="distill", paper="...", needs=Needs(...), identity=(...,))
+    def kd(ctx: Context, given: Given, cfg: Config) -> Outcome:
+        \"\"\"One line for lists.\"\"\"
+
+and is found by its place in `methods/<family>/`. Method files are read to build schemas, help and
+pages, so they import neither torch nor anything that does; the function imports what it computes
+with when it runs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+from bequeath.given.access import Needs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class MethodConfig(BaseModel):
+    """Base of a method's settings. Every field has a default, bounds, a description and a source.
+
+    Write `Field(4.0, gt=0, description="...", json_schema_extra={"source": "...", "search": ...})`.
+    `source` says where the default comes from; `search` is `["log"|"linear"|"choice", low, high]`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A case in which the result is known exactly; a contract test runs it bit for bit.
+
+    says: the case in words. config, train: settings on top of the defaults that make it so.
+    start: roles replaced by another role's model, e.g. {"student": "teacher"}.
+    equals: `start` (the trained role's weights must not change) or the name of a method of the
+    same family whose result must be the same to the last bit.
+    """
+
+    says: str
+    equals: str
+    config: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Outcome:
+    """What a method hands back.
+
+    models: role -> the model (a `BoundModel`: predicts from a batch, saves as an ordinary model).
+    notes: facts the report should show (a count, a ratio), JSON values only.
+    """
+
+    models: dict[str, nn.Module] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered function with everything that is known of it before it runs."""
+
+    name: str
+    want: str
+    paper: str
+    needs: Needs
+    Config: type[MethodConfig]
+    run: Callable[..., Outcome]
+    identity: tuple[Identity, ...]
+    title: str
+    doc: str
+    file: str
+
+    def __call__(self, ctx: Any, given: Any, cfg: MethodConfig) -> Outcome:
+        return self.run(ctx, given, cfg)
+
+
+def method(
+    *, want: str, paper: str, needs: Needs, identity: tuple[Identity, ...]
+) -> Callable[[Callable[..., Outcome]], Method]:
+    """Make a function a method. Refuses at once what a later reader would stumble over."""
+
+    def wrap(run: Callable[..., Outcome]) -> Method:
+        name = run.__name__.rstrip("_")
+        where = f"method `{name}` ({inspect.getsourcefile(run)})"
+        module = inspect.getmodule(run)
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise TypeError(f"{where}: a method's name is lower case letters, digits and `_`")
+        if list(inspect.signature(run).parameters) != ["ctx", "given", "cfg"]:
+            raise TypeError(f"{where}: its parameters are (ctx, given, cfg: Config)")
+        if not (run.__doc__ or "").strip() or not (module and (module.__doc__ or "").strip()):
+            raise TypeError(f"{where}: the function needs a one-line and the file a full docstring")
+        if not identity:
+            raise TypeError(f"{where}: declare at least one Identity, a case known exactly")
+        return Method(
+            name=name,
+            want=want,
+            paper=paper,
+            needs=needs,
+            Config=_config_of(run, where),
+            run=run,
+            identity=identity,
+            title=inspect.getdoc(run).splitlines()[0],  # type: ignore[union-attr]
+            doc=inspect.getdoc(module) or "",
+            file=inspect.getsourcefile(run) or "",
+        )
+
+    return wrap
+
+
+def _config_of(run: Callable[..., Outcome], where: str) -> type[MethodConfig]:
+    annotation = run.__annotations__.get("cfg")
+    if isinstance(annotation, str):
+        annotation = run.__globals__.get(annotation)
+    if not (isinstance(annotation, type) and issubclass(annotation, MethodConfig)):
+        raise TypeError(f"{where}: annotate `cfg` with a subclass of MethodConfig")
+    for field_name, info in annotation.model_fields.items():
+        if info.is_required() or not info.description:
+            raise TypeError(f"{where}: setting `{field_name}` needs a default and a description")
+    return annotation
+
+
+__all__ = ["Identity", "Method", "MethodConfig", "Outcome", "method"]
