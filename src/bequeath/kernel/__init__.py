@@ -1,1 +1,1 @@
-"""What every room may use: located errors, whole-or-not-at-all files, units. Never imports torch."""
+"""What every room may use: located errors, whole files, units. Never imports torch."""

@@ -51,7 +51,7 @@ class Problem:
         return self if self.place is not None or place is None else replace(self, place=place)
 
     def under(self, *prefix: str | int) -> Problem:
-        """The same problem, its job path put below `prefix` (a resolver knows only its own part)."""
+        """The same problem, its path put below `prefix`: a resolver knows only its own part."""
         return replace(self, at=(*prefix, *self.at))
 
     def to_dict(self) -> dict[str, Any]:

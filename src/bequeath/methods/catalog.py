@@ -61,7 +61,9 @@ def from_file(reference: str, base: Path) -> Method:
     if name not in here:
         known = ", ".join(sorted(here)) or "none"
         raise JobError(
-            Problem("J121", f"`{path_text}` has no method `{name}` (it has: {known})", at=("method",))
+            Problem(
+                "J121", f"`{path_text}` has no method `{name}` (it has: {known})", at=("method",)
+            )
         )
     return here[name]
 

@@ -44,7 +44,9 @@ class Identity:
     says: the case in words. config, train: settings on top of the defaults that make it so.
     start: roles replaced by another role's model, e.g. {"student": "teacher"}.
     equals: `start` (the trained role's weights must not change) or the name of a method of the
-    same family whose result must be the same to the last bit.
+    same family whose result must be the same.
+    within: the largest change of any weight; 0 means to the last bit. Another value is for cases
+    that are exact on paper and not in floating point, and `says` gives the reason.
     """
 
     says: str
@@ -52,6 +54,7 @@ class Identity:
     config: Mapping[str, Any] = field(default_factory=dict)
     train: Mapping[str, Any] = field(default_factory=dict)
     start: Mapping[str, str] = field(default_factory=dict)
+    within: float = 0.0
 
 
 @dataclass
@@ -68,7 +71,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Method:
-    """A registered function with everything that is known of it before it runs."""
+    """A registered function with everything that is known of it before it runs.
+
+    needs: at the default settings; `needs_for(cfg)`: at these settings.
+    """
 
     name: str
     want: str
@@ -80,15 +86,24 @@ class Method:
     title: str
     doc: str
     file: str
+    needs_for: Callable[[Any], Needs]
 
     def __call__(self, ctx: Any, given: Any, cfg: MethodConfig) -> Outcome:
         return self.run(ctx, given, cfg)
 
 
 def method(
-    *, want: str, paper: str, needs: Needs, identity: tuple[Identity, ...]
+    *,
+    want: str,
+    paper: str,
+    needs: Needs | Callable[[Any], Needs],
+    identity: tuple[Identity, ...],
 ) -> Callable[[Callable[..., Outcome]], Method]:
-    """Make a function a method. Refuses at once what a later reader would stumble over."""
+    """Make a function a method. Refuses at once what a later reader would stumble over.
+
+    needs: what it must be given; a function of the settings where they decide (a distillation
+    without a hard-label term needs no labels).
+    """
 
     def wrap(run: Callable[..., Outcome]) -> Method:
         name = run.__name__.rstrip("_")
@@ -102,12 +117,15 @@ def method(
             raise TypeError(f"{where}: the function needs a one-line and the file a full docstring")
         if not identity:
             raise TypeError(f"{where}: declare at least one Identity, a case known exactly")
+        config = _config_of(run, where)
+        needs_for = needs if callable(needs) else lambda cfg: needs
         return Method(
             name=name,
             want=want,
             paper=paper,
-            needs=needs,
-            Config=_config_of(run, where),
+            needs=needs_for(config()),
+            needs_for=needs_for,
+            Config=config,
             run=run,
             identity=identity,
             title=inspect.getdoc(run).splitlines()[0],  # type: ignore[union-attr]
