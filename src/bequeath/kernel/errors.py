@@ -8,6 +8,7 @@ one `JobError`.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -99,31 +100,75 @@ class AccessDenied(BequeathError):
     """A method reached for something it did not declare in its `Needs`."""
 
 
+Span = tuple[str, str]
+WIDEST = 120
+
+
 def render(problem: Problem) -> str:
     """Plain text in the manner of a compiler; the command line colours the same lines."""
-    lines = [f"error[{problem.code}]: {problem.message}"]
-    place = problem.place
-    gutter = "   "
+    return "\n".join("".join(text for _, text in line) for line in spans(problem))
+
+
+def spans(problem: Problem) -> list[list[Span]]:
+    """The lines of `render`, each as (style, text) pairs.
+
+    Styles: error, title, gutter, place, source, caret, note, help. Control characters in what the
+    user wrote are shown as `\\x1b`, so that a file cannot steer the terminal.
+    """
+    place, label = problem.place, visible(problem.label)
+    message: list[Span] = [("error", f"error[{problem.code}]"), ("title", f": {problem.message}")]
+    gutter = " " * (len(str(place.line)) + 1) if place is not None else "   "
+    lines: list[list[Span]] = [[(style, visible(text)) for style, text in message]]
     if place is not None:
-        gutter = " " * (len(str(place.line)) + 1)
-        lines.append(f"{gutter[:-1]}--> {place.file}:{place.line}:{place.column}")
-        if place.text:
-            caret = " " * (place.column - 1) + "^" * max(1, place.length)
-            lines += [
-                f"{gutter}|",
-                f"{place.line} | {place.text}",
-                f"{gutter}| {caret} {problem.label}".rstrip(),
-            ]
-        elif problem.label:
-            lines.append(f"{gutter}= {problem.label}")
-    else:
-        if problem.at:
-            lines.append(f"  --> {dotted(problem.at)}")
-        if problem.label:
-            lines.append(f"{gutter}= {problem.label}")
-    lines += [f"{gutter}= {note}" for note in problem.notes]
-    lines += [f"{gutter}= help: {remedy}" for remedy in problem.remedies]
-    return "\n".join(lines)
+        where = f"{place.file}:{place.line}:{place.column}"
+        lines.append([("gutter", f"{gutter[:-1]}--> "), ("place", visible(where))])
+    elif problem.at:
+        lines.append([("gutter", "  --> "), ("place", visible(dotted(problem.at)))])
+    if place is not None and place.text:
+        source, caret = _window(place)
+        lines += [
+            [("gutter", f"{gutter}|")],
+            [("gutter", f"{place.line} | "), ("source", source)],
+            [("gutter", f"{gutter}| "), ("caret", f"{caret} {label}".rstrip())],
+        ]
+    elif label:
+        lines.append([("gutter", f"{gutter}= "), ("note", label)])
+    lines += [[("gutter", f"{gutter}= "), ("note", visible(note))] for note in problem.notes]
+    for remedy in problem.remedies:
+        lines.append([("gutter", f"{gutter}= "), ("help", "help: "), ("note", visible(remedy))])
+    return lines
+
+
+def _window(place: Place) -> tuple[str, str]:
+    """The part of the source line that fits, and the carets under the span.
+
+    Carets are placed by the width characters have on a terminal, not by their number.
+    """
+    start, text = place.column - 1, place.text
+    end = min(max(start + 1, start + place.length), max(len(text), start + 1))
+    left = max(0, start - WIDEST // 3) if len(text) > WIDEST else 0
+    right = min(len(text), left + WIDEST)
+    head = "..." if left else ""
+    tail = "..." if right < len(text) else ""
+    before = head + visible(text[left:start])
+    under = visible(text[start : min(end, right)])
+    source = head + visible(text[left:right]) + tail
+    return source, " " * _width(before) + "^" * max(1, _width(under))
+
+
+def visible(text: str) -> str:
+    """Control characters written out, tabs as one space."""
+    if text.isprintable():
+        return text
+    text = text.replace("\t", " ")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _width(text: str) -> int:
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    return len(text) + wide - sum(unicodedata.combining(c) != 0 for c in text)
 
 
 def dotted(path: Sequence[str | int]) -> str:
