@@ -1,1 +1,112 @@
+"""bequeath moves knowledge between models, and proves what came of it.
+
+import bequeath
+job = bequeath.load_job("job.yaml", ["train.epochs=3"])
+folder = bequeath.run(job)
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bequeath.given.models import load_model
+    from bequeath.job.api import load_job
+    from bequeath.job.job import Job
+    from bequeath.kernel.errors import (
+        AccessDenied,
+        BequeathError,
+        JobError,
+        Place,
+        Problem,
+        RunError,
+    )
+
 __version__ = "0.1.0"
+__all__ = [
+    "AccessDenied",
+    "BequeathError",
+    "Job",
+    "JobError",
+    "Place",
+    "Problem",
+    "RunError",
+    "__version__",
+    "check",
+    "load_job",
+    "load_model",
+    "reproduce",
+    "run",
+]
+
+# name -> the module that holds it, imported when asked for: `import bequeath` costs nothing
+_HOMES = {
+    "Job": "bequeath.job.job",
+    "load_job": "bequeath.job.api",
+    "load_model": "bequeath.given.models",
+}
+_HOMES |= dict.fromkeys(
+    ("AccessDenied", "BequeathError", "JobError", "Place", "Problem", "RunError"),
+    "bequeath.kernel.errors",
+)
+
+
+def run(
+    job: Job | str | Path | Mapping[str, Any],
+    *,
+    fresh: bool = False,
+    jobs: int = 1,
+    quiet: bool = False,
+    allow_code: bool = False,
+) -> Path:
+    """Do a job (or the one in a file or dict) and return its output folder.
+
+    What an earlier run of the same job left is used, unless `fresh`. jobs: processes at a time.
+    Raises JobError before anything heavy, RunError after.
+    """
+    from bequeath.fleet import run_job
+
+    return run_job(_loaded(job, allow_code), fresh=fresh, jobs=jobs, quiet=quiet)
+
+
+def check(
+    job: Job | str | Path | Mapping[str, Any], *, deep: bool = False, allow_code: bool = False
+) -> Job:
+    """The job, if nothing is wrong with it; JobError with every problem otherwise.
+
+    deep: also open the models and the data, which takes torch and seconds.
+    """
+    loaded = _loaded(job, allow_code)
+    if deep:
+        from bequeath.fleet import check_deep
+
+        check_deep(loaded)
+    return loaded
+
+
+def reproduce(name: str, *, scale: str = "smoke", out: str | Path | None = None) -> Path:
+    """Run the published claim `name` at a scale (smoke, small, paper); the folder of its report."""
+    from bequeath.fleet import reproduce as reproduce_claim
+
+    return reproduce_claim(name, scale, Path(out) if out is not None else None)
+
+
+def _loaded(job: Job | str | Path | Mapping[str, Any], allow_code: bool) -> Job:
+    if isinstance(job, str | Path | Mapping):
+        from bequeath.job.api import load_job
+
+        return load_job(job, allow_code=allow_code)
+    return job
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module `bequeath` has no attribute `{name}`")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -31,11 +31,15 @@ class Labels(IntEnum):
 
 @dataclass(frozen=True)
 class ModelNeed:
-    """access: the depth; trains: the method changes its weights (a fresh copy for each seed)."""
+    """access: the depth; trains: the method changes its weights (a fresh copy for each seed).
+
+    embedding: the method reads what goes into the classifier, so the classifier must be known.
+    """
 
     access: Access
     trains: bool = False
     optional: bool = False
+    embedding: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,37 @@ class Needs:
 
 
 class SealedBatch(dict[str, Any]):
-    """A batch without what the method may not see; reaching for it raises `AccessDenied`."""
+    """A batch without what the method may not see; reaching for it raises `AccessDenied`.
 
-    def __init__(self, batch: Mapping[str, Any], hidden: tuple[str, ...], owner: str):
+    The hidden values are not in here at all, so a copy or a move to a device loses only the
+    explanation. attempts: where a reach is noted, besides being refused.
+    """
+
+    def __init__(
+        self,
+        batch: Mapping[str, Any],
+        hidden: tuple[str, ...] = (),
+        owner: str = "this method",
+        attempts: list[str] | None = None,
+    ):
         super().__init__({key: value for key, value in batch.items() if key not in hidden})
-        self._hidden, self._owner = hidden, owner
+        self._hidden, self._owner, self._attempts = hidden, owner, attempts
 
     def __missing__(self, key: str) -> NoReturn:
         if key in self._hidden:
-            raise AccessDenied(f"{self._owner} may not see `{key}`: its Needs do not declare it")
+            message = f"{self._owner} may not see `{key}`: its Needs do not declare it"
+            deny(message, self._attempts)
         raise KeyError(key)
 
     def get(self, key: str, default: Any = None) -> Any:
         return self[key] if key in self or key in self._hidden else default
+
+    def pop(self, key: str, *default: Any) -> Any:
+        return self[key] if key in self._hidden else super().pop(key, *default)
+
+
+def deny(message: str, attempts: list[str] | None = None) -> NoReturn:
+    """Raise `AccessDenied`, and note it: a method that swallows the error is seen all the same."""
+    if attempts is not None:
+        attempts.append(message)
+    raise AccessDenied(message)

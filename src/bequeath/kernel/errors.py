@@ -96,6 +96,12 @@ class RunError(BequeathError):
         super().__init__(render(problem))
 
 
+class Interrupted(BequeathError):
+    """Stopped by Ctrl-C or SIGTERM, with a checkpoint left; the same command goes on from there."""
+
+    exit_code = 130
+
+
 class AccessDenied(BequeathError):
     """A method reached for something it did not declare in its `Needs`."""
 

@@ -17,33 +17,44 @@ class Strict(BaseModel):
 
 
 class Optimizer(Strict):
-    name: Literal["sgd", "adam", "adamw"] = Field("adamw", description="the optimizer, torch's own")
-    lr: float = Field(1e-3, gt=0, lt=100, description="learning rate at its highest")
-    momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd)")
-    nesterov: bool = Field(False, description="Nesterov momentum (sgd)")
-    weight_decay: float = Field(0.01, ge=0, lt=10, description="weight decay")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="moment decay (adam, adamw)")
+    name: Literal["sgd", "adam", "adamw"] = Field(
+        default="adamw", description="the optimizer, torch's own"
+    )
+    lr: float = Field(default=1e-3, gt=0, lt=100, description="learning rate at its highest")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd)")
+    nesterov: bool = Field(default=False, description="Nesterov momentum (sgd)")
+    weight_decay: float = Field(default=0.01, ge=0, lt=10, description="weight decay")
+    betas: tuple[float, float] = Field(
+        default=(0.9, 0.999), description="moment decay (adam, adamw)"
+    )
 
 
 class Schedule(Strict):
     name: Literal["constant", "cosine", "multistep", "linear"] = Field(
-        "cosine", description="how the learning rate falls after the warm-up"
+        default="cosine", description="how the learning rate falls after the warm-up"
     )
-    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps spent warming up")
+    warmup: float = Field(
+        default=0.05, ge=0, lt=1, description="share of the steps spent warming up"
+    )
     milestones: tuple[float, ...] = Field(
-        (0.5, 0.75), description="multistep: shares of the run after which lr is multiplied by gamma"
+        default=(0.5, 0.75),
+        description="multistep: shares of the run after which lr is multiplied by gamma",
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="multistep: the factor")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor")
 
 
 class Augment(Strict):
     """Random views of a training image. A view is a function of (seed, sample, view number)."""
 
-    crop: int = Field(0, ge=0, le=64, description="pixels of reflection-free padding before a random crop")
-    flip: bool = Field(False, description="mirror left and right with probability 1/2")
-    cutout: int = Field(0, ge=0, le=1024, description="side of a square set to the mean, in pixels")
+    crop: int = Field(
+        default=0, ge=0, le=64, description="pixels of reflection-free padding before a random crop"
+    )
+    flip: bool = Field(default=False, description="mirror left and right with probability 1/2")
+    cutout: int = Field(
+        default=0, ge=0, le=1024, description="side of a square set to the mean, in pixels"
+    )
     views: int = Field(
-        0,
+        default=0,
         ge=0,
         le=100_000,
         description="how many different views a sample has; 0: a new one each epoch. "
@@ -54,27 +65,41 @@ class Augment(Strict):
 class Train(Strict):
     """How gradient methods train. The same for every arm of a comparison."""
 
-    epochs: int = Field(30, ge=0, le=1_000_000, description="passes over the training data")
-    steps: int | None = Field(None, ge=1, description="optimizer steps; takes the place of epochs")
-    batch_size: int = Field(128, ge=1, description="samples in one forward pass and process")
-    accumulate: int = Field(1, ge=1, le=65536, description="forward passes in one optimizer step")
-    optimizer: Optimizer = Field(Optimizer(), description="the optimizer and its settings")
-    schedule: Schedule = Field(Schedule(), description="the learning rate over the run")
-    clip: float | None = Field(None, gt=0, description="largest gradient norm")
-    ema: float | None = Field(None, gt=0, lt=1, description="decay of an average of the weights")
-    augment: Augment = Field(Augment(), description="random views of the training images")
-    precision: Literal["fp32", "bf16", "fp16"] = Field("fp32", description="autocast precision")
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to train")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads (default: all cores)")
-    cache: Literal["auto", "on", "off"] = Field(
-        "auto", description="keep the teacher's answers on disk and reuse them"
+    epochs: int = Field(default=30, ge=0, le=1_000_000, description="passes over the training data")
+    steps: int | None = Field(
+        default=None, ge=1, description="optimizer steps; takes the place of epochs"
     )
-    checkpoint_every: Seconds = Field(60.0, description="time between two checkpoints")
+    batch_size: int = Field(
+        default=128, ge=1, description="samples in one forward pass and process"
+    )
+    accumulate: int = Field(
+        default=1, ge=1, le=65536, description="forward passes in one optimizer step"
+    )
+    optimizer: Optimizer = Field(default=Optimizer(), description="the optimizer and its settings")
+    schedule: Schedule = Field(default=Schedule(), description="the learning rate over the run")
+    clip: float | None = Field(default=None, gt=0, description="largest gradient norm")
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of an average of the weights"
+    )
+    augment: Augment = Field(default=Augment(), description="random views of the training images")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="autocast precision"
+    )
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to train"
+    )
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads (default: all cores)"
+    )
+    cache: Literal["auto", "on", "off"] = Field(
+        default="auto", description="keep the teacher's answers on disk and reuse them"
+    )
+    checkpoint_every: Seconds = Field(default=60.0, description="time between two checkpoints")
 
 
 class Budget(Strict):
     """What the job may cost; checked before it starts and obeyed while it runs."""
 
-    time: Seconds | None = Field(None, description="wall time of the whole job, e.g. 30m")
-    memory: Bytes | None = Field(None, description="largest resident memory, e.g. 8GB")
-    disk: Bytes | None = Field(None, description="what the job may write, e.g. 5GB")
+    time: Seconds | None = Field(default=None, description="wall time of the whole job, e.g. 30m")
+    memory: Bytes | None = Field(default=None, description="largest resident memory, e.g. 8GB")
+    disk: Bytes | None = Field(default=None, description="what the job may write, e.g. 5GB")

@@ -104,7 +104,7 @@ def dkd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     def step(batch):
         z_s, z_t, y = student(batch), answers(batch).logits, batch["y"]
         tckd, nckd = decoupled(z_s, z_t, y, cfg.temperature)
-        rise = ramp(ctx.progress, cfg.warmup)
+        rise = ramp(ctx.now.share, cfg.warmup)
         return {
             "ce": mean_over(F.cross_entropy(z_s, y, reduction="none"), cfg.ce),
             "tckd": mean_over(tckd, rise * cfg.alpha),

@@ -107,8 +107,8 @@ class Config(MethodConfig):
     paper="Wang et al. 2023, arXiv 2305.17007",
     needs=Needs(
         models={
-            "teacher": ModelNeed(Access.WEIGHTS),
-            "student": ModelNeed(Access.WEIGHTS, trains=True),
+            "teacher": ModelNeed(Access.WEIGHTS, embedding=True),
+            "student": ModelNeed(Access.WEIGHTS, trains=True, embedding=True),
         },
         data={"train": DataNeed(Labels.ALL)},
         same_classes=True,
@@ -123,10 +123,11 @@ class Config(MethodConfig):
 )
 def nd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """Adds norm and direction of the features to `kd` or `dkd` (KD++, DKD++)."""
+    import torch
     from torch import nn
     from torch.nn import functional as F
 
-    from bequeath.blocks.projector import width_adapter
+    from bequeath.blocks.projector import tap_width, width_adapter
     from bequeath.blocks.prototypes import class_means
     from bequeath.blocks.taps import Tap, Taps
     from bequeath.losses import feature_norm
@@ -143,7 +144,8 @@ def nd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     )
     e = F.normalize(centres, dim=1)
     tap = Taps(student.module, {"embedding": Tap(student.facts.head, "input")})
-    adapter = width_adapter(student.embedding_width, e.shape[1], cfg.dropout).to(ctx.device)
+    width = tap_width(student, tap, train.fetch(torch.arange(1)))
+    adapter = width_adapter(width, e.shape[1], cfg.dropout).to(ctx.device)
 
     def feature_term(f_s, f_t, y):
         if cfg.form == "direction":
@@ -163,7 +165,7 @@ def nd(ctx: Context, given: Given, cfg: Config) -> Outcome:
             soft = soft_targets(z_s, signal.logits, cfg.temperature)
         f_s = adapter(tap["embedding"].flatten(1))
         return {
-            "kd": mean_over(soft, ramp(ctx.progress, cfg.warmup) * cfg.kd),
+            "kd": mean_over(soft, ramp(ctx.now.share, cfg.warmup) * cfg.kd),
             "ce": mean_over(F.cross_entropy(z_s, y, reduction="none"), cfg.ce),
             "nd": mean_over(feature_term(f_s, signal.features["embedding"], y), cfg.nd),
         }

@@ -1,0 +1,146 @@
+"""What `fit` costs over a loop written by hand: the same job, in one process, in alternation.
+
+    python benchmarks/fit_overhead.py [--rounds 9] [--threads 1] [--out fit_overhead.json]
+
+The loop by hand is the shortest one that computes the same weights (that is checked, to the last
+bit): no log, no checkpoint, no guard, no progress. Target: at most 1.05 for the convolutional job.
+The MLP's step takes a few hundred microseconds and shows what a step of `fit` costs at the least.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bequeath.train import seeds
+from bequeath.train.config import Train
+from bequeath.train.context import Context
+from bequeath.train.terms import mean_over
+
+
+class Data:
+    """Samples in memory, indexed."""
+
+    def __init__(self, n: int, *shape: int):
+        g = torch.Generator().manual_seed(0)
+        self.x = torch.randn(n, *shape, generator=g)
+        self.y = torch.randint(10, (n,), generator=g)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def fetch(self, idx: Tensor) -> dict[str, Any]:
+        return {"idx": idx, "x": self.x[idx], "y": self.y[idx]}
+
+
+def convnet() -> nn.Module:
+    def block(i: int, o: int, stride: int) -> list[nn.Module]:
+        return [nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o), nn.ReLU()]
+
+    layers = block(3, 16, 1) + block(16, 32, 2) + block(32, 64, 2)
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+
+
+def mlp() -> nn.Module:
+    return nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+
+
+def losses(model: nn.Module, batch: dict[str, Any]) -> Tensor:
+    return F.cross_entropy(model(batch["x"]), batch["y"], reduction="none")
+
+
+def by_fit(model: nn.Module, data: Data, train: Train) -> None:
+    with tempfile.TemporaryDirectory() as store:
+        ctx = Context(0, train, Path(store), show=False)
+        ctx.fit(model, data, lambda batch: {"ce": mean_over(losses(model, batch))})
+
+
+def by_hand(model: nn.Module, data: Data, train: Train) -> None:
+    model.train()
+    cfg, size = train.optimizer, train.batch_size
+    optimizer = torch.optim.SGD(
+        model.parameters(), cfg.lr, cfg.momentum, weight_decay=cfg.weight_decay, fused=True
+    )
+    total = train.epochs * math.ceil(len(data) / size)
+    cosine = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / total))
+    )
+    for epoch in range(train.epochs):
+        order = torch.randperm(len(data), generator=seeds.generator(0, "order", epoch))
+        for idx in order.split(size):
+            each = losses(model, data.fetch(idx))
+            (each.sum() / len(each)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            cosine.step()
+
+
+def measure(build: Callable[[], nn.Module], data: Data, train: Train, rounds: int) -> dict:
+    """Alternate both; ratios of neighbours, so that a machine that slows down slows both."""
+    loops = {"hand": by_hand, "fit": by_fit}
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    ends: dict[str, list[Tensor]] = {}
+    for round_ in range(rounds + 1):
+        for name in list(loops) if round_ % 2 else list(loops)[::-1]:
+            torch.manual_seed(0)
+            model = build()
+            began = time.perf_counter()
+            loops[name](model, data, train)
+            seconds[name].append(time.perf_counter() - began)
+            ends[name] = list(model.state_dict().values())
+    if not all(torch.equal(a, b) for a, b in zip(ends["hand"], ends["fit"])):
+        raise SystemExit("the two loops did not compute the same weights: nothing to compare")
+    ratios = [f / h for f, h in zip(seconds["fit"][1:], seconds["hand"][1:])]
+    steps = train.epochs * math.ceil(len(data) / train.batch_size)
+    return {
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "hand_ms_a_step": statistics.median(seconds["hand"][1:]) / steps * 1e3,
+        "fit_ms_a_step": statistics.median(seconds["fit"][1:]) / steps * 1e3,
+        "steps": steps,
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    sgd = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
+    common = {"optimizer": sgd, "schedule": {"warmup": 0}, "device": "cpu"}
+    jobs = {
+        "conv": (convnet, Data(2048, 3, 32, 32), Train(epochs=4, batch_size=64, **common)),
+        "mlp": (mlp, Data(4096, 64), Train(epochs=40, batch_size=64, **common)),
+    }
+    result: dict[str, Any] = {
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "threads": args.threads,
+    }
+    for name, (build, data, train) in jobs.items():
+        result[name] = r = measure(build, data, train, args.rounds)
+        times = f"{r['fit_ms_a_step']:.2f} ms a step against {r['hand_ms_a_step']:.2f} by hand"
+        span = f"{r['ratio_min']:.3f} to {r['ratio_max']:.3f}"
+        print(f"{name:5} fit / hand = {r['ratio']:.3f} ({span}, {args.rounds} rounds); {times}")
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""`python -m bequeath`, and the console script `bequeath`."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; exits with 0, 1 (the run failed), 2 (the job is wrong) or 130."""
+    from bequeath.cli import run_cli
+
+    sys.exit(run_cli(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,312 @@
+"""The command line. What only looks (`list`, `show`, `check`, ...) never imports torch."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bequeath.job.job import Job
+
+HELP = """Move knowledge between models, and prove what came of it.
+
+A job file says what you own and what you want: `bequeath run job.yaml`. Begin with `bequeath demo`.
+"""
+EPILOG = "Exit codes: 0 done, 1 the run failed, 2 the job is wrong, 130 interrupted (run it again \
+to go on)."
+
+app = typer.Typer(
+    help=HELP,
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file (YAML).")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change the job: train.epochs=3. Repeatable."),
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let the job run Python of its own (py:, ./file.py).")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+Want = Annotated[str | None, typer.Option(metavar="FAMILY", help="Only this family.")]
+Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the result goes.")]
+
+
+class Scale(StrEnum):
+    smoke = "smoke"
+    small = "small"
+    paper = "paper"
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from bequeath import __version__
+
+        typer.echo(f"bequeath {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    job: JobFile,
+    overrides: Sets = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over; else go on where it stopped.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    allow_code: AllowCode = False,
+) -> None:
+    """Do a job: train, measure, compare, report."""
+    more = [f"seeds={seeds}"] if seeds is not None else []
+    loaded = _load(job, [*(overrides or []), *more], allow_code)
+    from bequeath.fleet import run_job
+
+    _done(run_job(loaded, fresh=fresh, jobs=jobs, quiet=quiet))
+
+
+@app.command()
+def check(
+    job: JobFile,
+    overrides: Sets = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also open the models and the data.")
+    ] = False,
+    as_json: AsJson = False,
+    allow_code: AllowCode = False,
+) -> None:
+    """Say everything that is wrong with a job, before anything runs."""
+    from bequeath.kernel.errors import JobError
+
+    try:
+        loaded = _load(job, overrides or [], allow_code)
+        if deep:
+            from bequeath.fleet import check_deep
+
+            check_deep(loaded)
+    except JobError as error:
+        if not as_json:
+            raise
+        _print_json({"problems": [problem.to_dict() for problem in error.problems]})
+        raise typer.Exit(error.exit_code) from None
+    if as_json:
+        _print_json({"problems": []})
+    else:
+        asked = len([arm for arm in loaded.arms if not arm.added])
+        added = [arm.label for arm in loaded.arms if arm.added]
+        extra = f" (and {', '.join(added)} to compare with)" if added else ""
+        runs = len(loaded.arms) * len(loaded.seeds)
+        typer.echo(
+            f"{job}: nothing wrong. {_count(asked, 'method')}{extra}, "
+            f"{_count(len(loaded.seeds), 'seed')}: {_count(runs, 'run')}."
+        )
+
+
+@app.command()
+def show(
+    job: JobFile, overrides: Sets = None, as_json: AsJson = False, allow_code: AllowCode = False
+) -> None:
+    """Print a job in full, with where each value came from."""
+    from bequeath.job.load import load_document
+    from bequeath.job.resolve import resolve
+
+    resolved = resolve(load_document(job, overrides or []), allow_code=allow_code)
+    if as_json:
+        _print_json(resolved.to_dict())
+    else:
+        typer.echo(resolved.to_yaml(origins=True), nl=False)
+
+
+@app.command()
+def schema(want: Want = None) -> None:
+    """Print the JSON Schema of a job, for editors."""
+    from bequeath.job.schema import job_schema
+
+    _known_family(want)
+    _print_json(job_schema(want))
+
+
+@app.command(name="list")
+def list_(want: Want = None, as_json: AsJson = False) -> None:
+    """List the methods, by family."""
+    from bequeath.job.tell import method_facts
+    from bequeath.methods.catalog import all_methods
+
+    _known_family(want)
+    methods = [m for m in all_methods().values() if want in (None, m.want)]
+    if as_json:
+        rows = ",\n".join(json.dumps(method_facts(m), ensure_ascii=False) for m in methods)
+        typer.echo(f"[\n{rows}\n]")
+        return
+    from bequeath.job.screen import method_table
+
+    _print(method_table(methods))
+
+
+@app.command()
+def explain(
+    topic: Annotated[str, typer.Argument(help="J103, kd, kd.temperature or train.optimizer.lr")],
+) -> None:
+    """Explain an error code, a method or a setting."""
+    from bequeath.job import tell
+    from bequeath.job.screen import topic_page
+
+    try:
+        found = tell.topic(topic)
+    except LookupError as error:
+        _complain(str(error.args[0]))
+        raise typer.Exit(2) from None
+    _print(topic_page(found))
+
+
+@app.command()
+def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="A job's folder.")]) -> None:
+    """Make the report of a finished job again."""
+    from bequeath.fleet import render_report
+
+    _done(render_report(out))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="The claim, e.g. nd.")],
+    scale: Annotated[Scale, typer.Option(help="How much of the published work.")] = Scale.smoke,
+    out: Out = None,
+) -> None:
+    """Test a published claim."""
+    from bequeath.fleet import reproduce as reproduce_claim
+
+    _done(reproduce_claim(name, scale.value, out))
+
+
+@app.command()
+def demo(out: Out = None) -> None:
+    """Distil a small model on data that is here, in about a minute."""
+    from bequeath.fleet import demo as run_demo
+
+    _done(run_demo(out))
+
+
+@app.command()
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Delete what is kept.")] = False,
+) -> None:
+    """Show, or clear, the teachers' answers kept on disk."""
+    from bequeath.job.screen import cache_table
+    from bequeath.signals import cache as answers
+
+    if clear:
+        answers.clear()
+    _print(cache_table(answers.contents()))
+
+
+def run_cli(arguments: Sequence[str]) -> int:
+    """The whole program: 0 done, 1 the run failed, 2 the job (or the command) is wrong, 130."""
+    from bequeath.kernel.errors import BequeathError, JobError, RunError
+
+    try:
+        code = app(list(arguments), standalone_mode=False, prog_name="bequeath")
+        return code if isinstance(code, int) else 0
+    except JobError as error:
+        for problem in error.problems:
+            _print_problem(problem)
+        count = len(error.problems)
+        if count > 1:
+            _complain(f"{count} problems")
+        return error.exit_code
+    except RunError as error:
+        _print_problem(error.problem)
+        return error.exit_code
+    except BequeathError as error:
+        _complain(str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted; run the same command again to go on")
+        return 130
+    except BrokenPipeError:
+        _close_stdout()
+        return 0
+    except Exception as error:
+        return _usage(error)
+
+
+def _usage(error: Exception) -> int:
+    """Click's own errors (an unknown option) as it words them; anything else goes up."""
+    shown = getattr(error, "show", None)
+    if shown is None:
+        raise error
+    shown()
+    return int(getattr(error, "exit_code", 2))
+
+
+def _load(path: Path, overrides: Sequence[str], allow_code: bool) -> Job:
+    from bequeath.job.api import load_job
+
+    return load_job(path, overrides, allow_code=allow_code)
+
+
+def _known_family(want: str | None) -> None:
+    from bequeath.job.words import one_of
+    from bequeath.methods.family import FAMILIES
+
+    if want is not None and want not in FAMILIES:
+        raise typer.BadParameter(f"there is no family `{want}`; {one_of(want, FAMILIES)}")
+
+
+def _done(result: Any) -> None:
+    if result is not None:
+        typer.echo(result)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console(markup=False, highlight=False).print(renderable)
+
+
+def _complain(text: str) -> None:
+    typer.echo(f"bequeath: {text}", err=True)
+
+
+def _print_problem(problem: Any) -> None:
+    from bequeath.kernel.errors import render
+
+    if not sys.stderr.isatty():
+        typer.echo(f"{render(problem)}\n", err=True)
+        return
+    from rich.console import Console
+
+    from bequeath.job.screen import coloured
+
+    Console(stderr=True, highlight=False).print(coloured(problem), soft_wrap=True)
+
+
+def _close_stdout() -> None:
+    """The reader is gone (`| head`): do not let the interpreter complain when it flushes."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

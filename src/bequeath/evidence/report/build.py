@@ -1,0 +1,157 @@
+"""`write_report`: one self-contained page and its machine-readable twin, from an `out/` folder."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from bequeath.evidence.report import origin, pictures, view
+from bequeath.evidence.report.inputs import HEADLINE_RULE, Inputs, read_inputs
+from bequeath.evidence.report.words import clean, is_share
+from bequeath.kernel.files import write_json, write_text
+
+REPORT_FILE = "report.html"
+TWIN_FILE = "report.json"
+_HERE = "bequeath.evidence.report"
+
+
+def write_report(out: Path) -> Path:
+    """Write `out/report.html` and `out/report.json`; returns the page's path.
+
+    The same folder gives the same bytes. RunError R564 when `out` holds no finished run.
+    """
+    inputs = read_inputs(out)
+    page = render(inputs)
+    write_json(out / TWIN_FILE, twin(inputs))
+    write_text(out / REPORT_FILE, page)
+    return out / REPORT_FILE
+
+
+def twin(inputs: Inputs) -> dict[str, Any]:
+    """What the page says, as JSON values: the comparison, every record, the headline arm."""
+    return {
+        "schema_version": 1,
+        "kind": "bequeath report",
+        "sentence": inputs.comparison.sentence,
+        "headline": {
+            "arm": inputs.headline,
+            "rule": HEADLINE_RULE,
+            "model": origin.model_path(inputs),
+        },
+        "comparison": inputs.comparison.model_dump(mode="json"),
+        "runs": [record.model_dump(mode="json") for _, record in sorted(inputs.records.items())],
+        "references": {
+            role: record.model_dump(mode="json")
+            for role, record in sorted(inputs.references.items())
+        },
+    }
+
+
+def render(inputs: Inputs) -> str:
+    """The page as text. Everything that comes from data is escaped by the template."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader(_HERE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (files(_HERE) / "sort.js").read_text(encoding="utf-8")
+    style = (files(_HERE) / "style.css").read_text(encoding="utf-8")
+    comparison = inputs.comparison
+    return environment.get_template("template.html.j2").render(
+        title=f"{clean(inputs.headline)}: {clean(str(inputs.job.get('want', 'report')))}",
+        policy=_policy(script),
+        style=Markup(style),
+        script=Markup(script),
+        answer=_answer(clean(comparison.sentence, 1000)),
+        kicker=_kicker(inputs),
+        warnings=view.warnings(comparison),
+        dirty=origin.dirty(inputs),
+        cards=view.cards(inputs),
+        headline=clean(inputs.headline),
+        headline_rule=HEADLINE_RULE,
+        baseline=comparison.baseline,
+        primary=comparison.primary,
+        share=is_share(comparison.primary),
+        notes=[clean(note, 500) for note in comparison.notes],
+        figures=_figures(inputs),
+        confusions=view.confusions(inputs),
+        flip_lists=view.flip_lists(inputs),
+        metrics=view.metric_table(inputs),
+        pairs=view.pair_tables(inputs),
+        runs=view.run_rows(inputs),
+        costs=view.cost_rows(inputs),
+        cache=view.cache_sentence(inputs),
+        seal=origin.seal_rows(inputs),
+        facts=origin.facts(inputs),
+        sources=origin.sources(inputs),
+        load=inputs.load,
+        model_path=origin.model_path(inputs),
+        job_text=inputs.job_text,
+        repeat=origin.repeat_commands(inputs),
+        version=inputs.any_record().provenance.bequeath,
+        brief=_brief(inputs),
+    )
+
+
+def _answer(sentence: str) -> tuple[str, str]:
+    """The first clause, which is set large, and the rest of the sentence."""
+    first, mark, rest = sentence.partition(";")
+    return first + mark, rest.strip()
+
+
+def _figures(inputs: Inputs) -> dict[str, list[pictures.Picture]]:
+    return {
+        "cost": pictures.quality_and_cost(inputs),
+        "differences": pictures.differences(inputs),
+        "curves": pictures.learning_curves(inputs),
+        "flips": pictures.flip_pictures(inputs),
+        "classes": pictures.class_pictures(inputs),
+    }
+
+
+def _kicker(inputs: Inputs) -> str:
+    comparison = inputs.comparison
+    seeds = max(len(arm.seeds) for arm in comparison.arms)
+    arms = len(comparison.arms)
+    return " · ".join(
+        (
+            clean(str(inputs.job.get("want") or inputs.any_record().run.want)),
+            f"{arms} arm" + ("s" if arms != 1 else ""),
+            f"{seeds} seed" + ("s" if seeds != 1 else ""),
+            f"{comparison.n_samples:,} test samples",
+            f"{len(comparison.classes):,} classes",
+            f"measured by {comparison.primary}",
+        )
+    )
+
+
+def _brief(inputs: Inputs) -> dict[str, Any]:
+    """The figures that travel inside the page, for a program that has only the page."""
+    comparison = inputs.comparison
+    fields = {"arms", "references", "versus_baseline", "versus_reference", "primary", "margin"}
+    return {
+        "kind": "bequeath report (brief)",
+        "sentence": comparison.sentence,
+        "headline": inputs.headline,
+        **comparison.model_dump(mode="json", include=fields),
+    }
+
+
+def _policy(script: str) -> str:
+    """Nothing may be fetched; the one script is known by its hash."""
+    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'sha256-{known}'; style-src 'unsafe-inline'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+__all__ = ["REPORT_FILE", "TWIN_FILE", "render", "twin", "write_report"]

@@ -1,0 +1,158 @@
+"""The third gate: what a job will cost here, measured on a few real steps, against its budget."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from bequeath.kernel.errors import Problem
+from bequeath.kernel.units import show_seconds, show_size
+from bequeath.train.budget import peak_memory
+from bequeath.train.context import Context
+from bequeath.train.seeds import seed_everything
+
+if TYPE_CHECKING:
+    from bequeath.fleet.gates import Opened
+    from bequeath.job.job import Arm
+
+# An estimate from a handful of steps, with the teacher asked live at each of them, is refused only
+# when it is this many times the budget; below that the run starts and stops at its deadline.
+SURE = 2.0
+SHORT, LONG = 2, 6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seconds of one run; peak resident memory in bytes; steps of one run."""
+
+    seconds: float
+    memory: int
+    steps: int
+
+
+def problems(opened: Opened) -> Iterator[Problem]:
+    """R503 (disk), R504 (disk budget), R505 (memory budget), R506 (time budget)."""
+    job = opened.job
+    yield from _disk(opened)
+    if job.budget.time is None and job.budget.memory is None:
+        return
+    estimates = {arm.label: estimate(opened, arm) for arm in job.arms}
+    total = len(job.seeds) * sum(e.seconds for e in estimates.values())
+    memory = max(e.memory for e in estimates.values())
+    costly = max(estimates, key=lambda label: estimates[label].seconds)
+    opened.notes.append(
+        f"about {show_seconds(total)} for {len(job.seeds) * len(job.arms)} runs, "
+        f"{show_size(memory)} of memory (measured on {LONG} steps of each method)"
+    )
+    if job.budget.time is not None and total > SURE * job.budget.time:
+        yield Problem(
+            "R506",
+            f"this takes about {show_seconds(total)}; the budget is "
+            f"{show_seconds(job.budget.time)}",
+            at=("budget", "time"),
+            notes=(
+                f"{len(job.seeds)} seeds of {len(job.arms)} methods; one run of `{costly}` is "
+                f"{estimates[costly].steps} steps and {show_seconds(estimates[costly].seconds)}",
+            ),
+            remedies=(
+                "lower `train.epochs`, `seeds` or the number of methods",
+                "take fewer samples: `?take=2000` behind the data's reference",
+                "raise the budget",
+            ),
+        )
+    if job.budget.memory is not None and memory > job.budget.memory:
+        yield Problem(
+            "R505",
+            f"this needs about {show_size(memory)} of memory; the budget is "
+            f"{show_size(job.budget.memory)}",
+            at=("budget", "memory"),
+            remedies=(
+                "lower `train.batch_size` and raise `train.accumulate` by as much",
+                "raise the budget",
+            ),
+        )
+
+
+def estimate(opened: Opened, arm: Arm) -> Estimate:
+    """Time and memory of one run of an arm, from a short and a longer trial on its own data.
+
+    The trials leave nothing behind: their folder is temporary, and every run seeds itself anew.
+    """
+    job, train = opened.job, opened.job.train
+    batch = train.batch_size * train.accumulate
+    n = len(opened.data_for(arm))
+    steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)
+    with peak_memory(opened.device) as peak:
+        short, short_steps = _trial(opened, arm, SHORT * batch)
+        long, long_steps = _trial(opened, arm, LONG * batch)
+    gc.collect()
+    each = (long - short) / (long_steps - short_steps) if long_steps > short_steps else long
+    return Estimate(short + max(0.0, each) * max(0, steps - short_steps), peak.resident, steps)
+
+
+def _trial(opened: Opened, arm: Arm, n: int) -> tuple[float, int]:
+    """(seconds, steps) of one epoch over the first n samples."""
+    from bequeath.fleet.one import sealed
+
+    train = opened.job.train.model_copy(
+        update={"epochs": 1, "steps": None, "cache": "off", "checkpoint_every": 3600.0}
+    )
+    few = {r: _First(s, min(n, len(s))) for r, s in opened.samples.items()}
+    needs = arm.method.needs_for(arm.config)
+    with tempfile.TemporaryDirectory(prefix="bequeath-trial-") as store:
+        seed_everything(0)
+        ctx = Context(seed=0, train=train, store=Path(store), device=opened.device, show=False)
+        arm.method(ctx, sealed(opened, needs, 0, data=few), arm.config)
+    fits = list(ctx.fits.values())
+    return sum(f.seconds for f in fits), sum(f.steps for f in fits)
+
+
+class _First:
+    """The first n samples of a data set, as a data set."""
+
+    def __init__(self, samples: Any, n: int):
+        self._samples, self._n = samples, n
+        self.y: Tensor | None = None if samples.y is None else samples.y[:n]
+        self.hash = f"{samples.hash}[:{n}]"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._samples, name)
+
+    def __len__(self) -> int:
+        return self._n
+
+    def to(self, device: torch.device | str) -> _First:
+        return _First(self._samples.to(device), self._n)
+
+
+def _disk(opened: Opened) -> Iterator[Problem]:
+    """Models and checkpoints of all runs, with room for one checkpoint of the largest."""
+    job = opened.job
+    runs = len(job.arms) * len(job.seeds)
+    weights = max((4 * (f.parameters or 0) for f in opened.model_facts.values()), default=0)
+    needed = runs * (weights + 64 * len(opened.judge)) + 4 * weights
+    folder = next(p for p in (job.out.absolute(), *job.out.absolute().parents) if p.exists())
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        yield Problem(
+            "R503",
+            f"the results take up to {show_size(needed)}; `{folder}` has {show_size(free)} free",
+            at=("out",),
+            remedies=("make room, or choose a folder on another disk",),
+        )
+    if job.budget.disk is not None and needed > job.budget.disk:
+        yield Problem(
+            "R504",
+            f"the results take up to {show_size(needed)}; the budget is "
+            f"{show_size(job.budget.disk)}",
+            at=("budget", "disk"),
+            remedies=("fewer seeds or methods, or a larger budget",),
+        )

@@ -1,0 +1,76 @@
+"""`bequeath reproduce NAME`: run a published claim at a scale and judge it, whichever way it falls."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import cast
+
+from rich.console import Console
+
+from bequeath.evidence.claims import Scale, find_claim, scale_jobs
+from bequeath.evidence.compare import compare
+from bequeath.evidence.judge import Judgement, judge
+from bequeath.evidence.record import find_runs, load_records
+from bequeath.evidence.verdicts import save_judgement
+from bequeath.fleet.sweep import run_job
+from bequeath.job.api import load_job
+from bequeath.job.job import Job
+from bequeath.kernel.errors import JobError, Problem
+
+DATA = "BEQUEATH_DATA"
+
+
+def reproduce(
+    name: str,
+    scale: str = "smoke",
+    out: str | Path | None = None,
+    *,
+    claims: Path | None = None,
+    evidence: Path | None = None,
+    quiet: bool = False,
+) -> Judgement:
+    """Run the claim `name` at `smoke`, `small` or `paper` and store its judgement.
+
+    The real data of the larger scales are looked for in the folder BEQUEATH_DATA names. out: where
+    the runs go (default runs/claims/ID-SCALE; a stopped one goes on). evidence: where the judgement
+    goes (default: evidence/ of the checkout, else `out`). JobError J153 to J156.
+    """
+    home = claims or claims_folder()
+    claim = find_claim(name, home)
+    given = os.environ.get(DATA)
+    data = Path(given).expanduser().absolute() if given else None
+    folder = Path(out) if out is not None else Path("runs") / "claims" / f"{claim.id}-{scale}"
+    made: dict[str, Path] = {}
+    for part, job in scale_jobs(claim, scale, data)[0].items():
+        made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), quiet)
+    job = scale_jobs(claim, scale, data, made)[1]
+    run_job(load_job(job, [f"out={folder}"], name=claim.id), quiet=quiet)
+    records = load_records(find_runs(folder))
+    found = compare(folder, claim.primary, claim.margin, claim.baseline)
+    judgement = judge(claim, found, records, cast(Scale, scale))
+    kept = save_judgement(judgement, evidence or home.parent / "evidence")
+    console = Console(quiet=quiet)
+    console.print(judgement.sentence, highlight=False)
+    console.print(f"kept in {kept}", highlight=False)
+    return judgement
+
+
+def _prepare(job: Job, quiet: bool) -> Path:
+    """Run a job of one arm and one seed; -> the model it made."""
+    return run_job(job, quiet=quiet) / "runs" / job.arms[0].label / "seed-0" / "model"
+
+
+def claims_folder() -> Path:
+    """The claims of this checkout, or of the folder one works in. JobError J156 without any."""
+    checkout = Path(__file__).resolve().parents[3] / "claims"
+    for folder in (Path("claims"), checkout):
+        if any(folder.glob("*.yaml")):
+            return folder
+    raise JobError(
+        Problem(
+            "J156",
+            "there are no claims here",
+            remedies=("run this in a checkout of bequeath, which has them in `claims/`",),
+        )
+    )

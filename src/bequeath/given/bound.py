@@ -1,0 +1,154 @@
+"""A model with its own eyes: the module, its preprocessing, and how to give it away again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bequeath.given.facts import ModelFacts
+from bequeath.given.preprocess import AnyPreprocess
+from bequeath.kernel.files import whole_folder, write_json
+
+DTYPES = {
+    torch.bool: "BOOL",
+    torch.uint8: "U8",
+    torch.int8: "I8",
+    torch.int16: "I16",
+    torch.int32: "I32",
+    torch.int64: "I64",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.float32: "F32",
+    torch.float64: "F64",
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """How a module was made, so that it can be made again.
+
+    scheme, name: of the reference. kwargs: what the maker took besides the number of classes, JSON
+    values. classes: their names. folder: where a transformers model or the code of a `py:` model
+    came from.
+    """
+
+    scheme: str
+    name: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    origin: Path | None = None
+
+
+class BoundModel(nn.Module):
+    """A plain module that takes raw batches.
+
+    module: any torch module. preprocess: from a batch to what the module eats.
+    """
+
+    def __init__(
+        self, module: nn.Module, preprocess: AnyPreprocess, facts: ModelFacts, source: Source
+    ):
+        super().__init__()
+        self.module = module
+        self.preprocess = preprocess
+        self.facts = facts
+        self.source = source
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        """`x` or `text` of a batch -> logits [B, K], on the module's device."""
+        weight = next(self.module.parameters(), None)
+        device = torch.device("cpu") if weight is None else weight.device
+        eaten = self.preprocess(batch, device)
+        if isinstance(eaten, Mapping):
+            return logits_of(self.module(**eaten))
+        if weight is not None and weight.is_floating_point():
+            eaten = eaten.to(weight.dtype)
+        return logits_of(self.module(eaten))
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that plain timm, transformers, torchvision or torch opens.
+
+        The folder is whole or absent; an older one of the same name is replaced. `bequeath.json`
+        says how to open it without bequeath, and `file:FOLDER` opens it with it.
+        """
+        from bequeath.given.model_schemes import scheme
+
+        folder = Path(folder)
+        with whole_folder(folder) as part:
+            load = scheme(self.source.scheme).save(self, part)
+            write_json(part / "bequeath.json", self._record(load))
+
+    def _record(self, load: str) -> dict[str, Any]:
+        facts, source = self.facts, self.source
+        eyes = self.preprocess.to_dict()
+        if "tokenizer" in eyes:
+            eyes["tokenizer"] = "."  # it is saved beside the weights
+        return {
+            "format": 1,
+            "scheme": source.scheme,
+            "name": source.name,
+            "kwargs": dict(source.kwargs),
+            "kind": self.preprocess.kind,
+            "n_classes": facts.n_classes,
+            "classes": list(source.classes),
+            "head": facts.head,
+            "input": None if facts.input is None else list(facts.input),
+            "parameters": sum(p.numel() for p in self.module.parameters()),
+            "licence": facts.licence,
+            "hash": hash_tensors(self.module),
+            "preprocess": eyes,
+            "load": load,
+        }
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in what a model returned: a tensor, a ModelOutput, a mapping or a tuple."""
+    if isinstance(output, Tensor):
+        return output
+    found = getattr(output, "logits", None)
+    if found is None and isinstance(output, Mapping):
+        found = output.get("logits")
+    if found is None and isinstance(output, tuple | list) and output:
+        found = output[0]
+    if not isinstance(found, Tensor):
+        raise TypeError(f"the model returned {type(output).__name__}, in which there are no logits")
+    return found
+
+
+def hash_tensors(tensors: nn.Module | Mapping[str, Tensor]) -> str:
+    """BLAKE2b-128 over name, type, shape and bytes of all tensors in the order of their names.
+
+    Batch counters (`num_batches_tracked`) do not count: older files lack them, and no output
+    depends on them.
+    """
+    state = tensors.state_dict() if isinstance(tensors, nn.Module) else tensors
+    h = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        if name.endswith("num_batches_tracked"):
+            continue
+        tensor = state[name].detach().cpu().contiguous()
+        kind = DTYPES.get(tensor.dtype, str(tensor.dtype))
+        h.update(f"{len(name)}:{name}:{kind}:{list(tensor.shape)};".encode())
+        h.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return h.hexdigest()
+
+
+def plain_state(module: nn.Module) -> dict[str, Tensor]:
+    """The state as safetensors wants it: on the CPU, contiguous, no storage shared."""
+    return {
+        name: tensor.detach().to("cpu", copy=True).contiguous()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def save_tensors(module: nn.Module, path: Path) -> None:
+    """All tensors of a module into one safetensors file, readable by every library."""
+    from safetensors.torch import save_file
+
+    save_file(plain_state(module), path, metadata={"format": "pt"})

@@ -1,0 +1,108 @@
+"""What a scheme hands back, and the small helpers all of them use. No torch, no NumPy at import."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from bequeath.kernel.errors import JobError, Problem
+
+NAMED = 10  # how many rows or files an error names before it only counts
+
+
+@dataclass
+class Found:
+    """What is known of a source before it is opened; None where it takes opening to know.
+
+    n: samples before `classes`, a derived `split` and `take`. counts: samples in each class.
+    shape: of one sample. native: the source itself has the split that the options ask for.
+    """
+
+    kind: str | None = None
+    n: int | None = None
+    shape: tuple[int, ...] | None = None
+    classes: tuple[str, ...] | None = None
+    counts: tuple[int, ...] | None = None
+    native: bool = False
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass
+class Raw:
+    """An opened source, before labels are checked and samples chosen.
+
+    x: array [N, ...], list of str, or `Pictures`. y: array or list [N] of class numbers or names.
+    unit: what an error calls a sample (`row`, `image`).
+    """
+
+    kind: str
+    x: Any
+    y: Any = None
+    classes: tuple[str, ...] | None = None
+    native: bool = False
+    unit: str = "row"
+
+
+def fail(code: str, message: str, **details: Any) -> NoReturn:
+    details.setdefault("at", ("ref",))
+    raise JobError(Problem(code, message, **details))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?`, or nothing."""
+    match = difflib.get_close_matches(name, list(known), 1, 0.6)
+    return f"did you mean `{match[0]}`?" if match else ""
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """`a`, `b`, `c` and 4 more."""
+    text = ", ".join(f"`{name}`" for name in names[:most])
+    return text + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def rows_named(rows: Sequence[int], unit: str = "row") -> str:
+    """`rows 3, 7 and 12 more`; the first row is row 0."""
+    head = ", ".join(str(int(row)) for row in rows[:NAMED])
+    more = f" and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+    return f"{unit}{'s' if len(rows) != 1 else ''} {head}{more}"
+
+
+def missing_path(path: Path, *, folder: bool) -> Problem | None:
+    """The problem with `path` as a file (or folder), or None."""
+    what = "folder" if folder else "file"
+    if path.is_dir() if folder else path.is_file():
+        return None
+    if path.exists():
+        other = "file" if folder else "folder"
+        return Problem("D201", f"`{path}` is a {other}, not a {what}", at=("ref",))
+    parent = path.parent
+    siblings = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []
+    notes = () if parent.is_dir() else (f"the folder `{parent}` does not exist either",)
+    return Problem(
+        "D201",
+        f"there is no {what} `{path}`",
+        at=("ref",),
+        label=near(path.name, siblings),
+        remedies=("paths are relative to the folder the command runs in",),
+        notes=notes,
+    )
+
+
+def memory_limit(options: Any) -> int:
+    """Bytes the samples may take: what the job says, or half of the memory that is free."""
+    if options.memory is not None:
+        return int(options.memory)
+    import psutil
+
+    return int(psutil.virtual_memory().available // 2)
+
+
+def missing_library(name: str, extra: str, scheme: str) -> NoReturn:
+    fail(
+        "D217",
+        f"`{scheme}:` needs the library `{name}`, which is not installed",
+        remedies=(f"pip install 'bequeath[{extra}]'",),
+    )

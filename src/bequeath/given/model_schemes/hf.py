@@ -1,0 +1,359 @@
+"""`hf:FOLDER` and `hf:ORG/NAME`: image and text classification of transformers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bequeath.given.facts import (
+    DataFacts,
+    ModelFacts,
+    TensorFact,
+    missing,
+    read_json,
+    safetensors_header,
+)
+from bequeath.given.model_schemes import Blueprint, library_problem, may_download, not_here
+from bequeath.given.options import HfModel
+from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bequeath.given.bound import BoundModel
+    from bequeath.given.preprocess import ImagePreprocess, TextPreprocess
+
+_TASKS = {"image": "ForImageClassification", "text": "ForSequenceClassification"}
+_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+
+def describe(rest: str, options: HfModel) -> tuple[ModelFacts, list[Problem]]:
+    if problem := library_problem("transformers"):
+        return ModelFacts(architecture=rest), [problem]
+    try:
+        folder = find_folder(rest, options)
+        if folder is None:
+            return ModelFacts(architecture=rest, n_classes=options.classes), []
+        config = read_json(folder / "config.json", at=("ref",))
+        kind = _kind(folder, config, options)
+        tensors = _tensors(folder) if options.pretrained and options.weights is None else None
+    except JobError as error:
+        return ModelFacts(architecture=rest), error.problems
+    names = config.get("architectures") or [config.get("model_type")]
+    facts = ModelFacts(
+        kind=kind,
+        architecture=str(names[0]),
+        n_classes=options.classes or (_width(config, kind) if options.pretrained else None),
+        head=options.head,
+        tensors=tensors,
+    )
+    return facts, []
+
+
+def blueprint(rest: str, options: HfModel, data: DataFacts) -> Blueprint:
+    import transformers
+
+    from bequeath.given.preprocess import override
+
+    folder = find_folder(rest, options)
+    place = rest if folder is None else str(folder)
+    local = {"local_files_only": not may_download(), "revision": options.revision}
+    try:
+        config = transformers.AutoConfig.from_pretrained(place, **local)
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError and its own
+        raise _failed(f"the config of `{rest}` cannot be used", error) from error
+    if folder is None:  # the config has just been downloaded, and lies in the cache now
+        folder = _cached(rest, options.revision)
+    kind = _kind(folder, config.to_dict(), options)
+    eyes: ImagePreprocess | TextPreprocess
+    if kind == "text":
+        eyes = _text(place, folder, config, options)
+        config.pad_token_id = open_tokenizer(eyes.tokenizer, options.revision).pad_token_id
+    else:
+        eyes = _image(folder, config)
+    use_library = options.pretrained and options.weights is None
+    n_classes = _width(config.to_dict(), kind) if use_library else None
+    return Blueprint(
+        scheme="hf",
+        name=rest if not Path(rest).is_dir() else Path(rest).resolve().name,
+        make=_fresh(config, kind),
+        preprocess=override(eyes, options.preprocess, trained=options.pretrained),
+        trained=_trained(place, config, kind, n_classes, local) if use_library else None,
+        n_classes=n_classes,
+        classes=_labels(config, n_classes),
+        origin=folder,
+    )
+
+
+def save(bound: BoundModel, folder: Path) -> str:
+    module: Any = bound.module
+    if bound.source.classes:
+        module.config.id2label = dict(enumerate(bound.source.classes))
+        module.config.label2id = {name: i for i, name in enumerate(bound.source.classes)}
+    module.save_pretrained(folder)
+    eyes: Any = bound.preprocess
+    if eyes.kind == "text":
+        open_tokenizer(eyes.tokenizer, eyes.revision).save_pretrained(folder)
+        return (
+            "from transformers import pipeline\n"
+            "classify = pipeline('text-classification', 'PATH_OF_THIS_FOLDER')\n"
+            "classify('a text')\n"
+        )
+    write_json(folder / "preprocessor_config.json", _processor(eyes))
+    return (
+        "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
+        "processor = AutoImageProcessor.from_pretrained('PATH_OF_THIS_FOLDER')\n"
+        "model = AutoModelForImageClassification.from_pretrained('PATH_OF_THIS_FOLDER').eval()\n"
+    )
+
+
+def find_folder(rest: str, options: HfModel) -> Path | None:
+    """Where the files are: a folder, or the hub's cache. None when they may be downloaded."""
+    path = Path(rest)
+    if path.is_dir():
+        return path
+    if rest.startswith((".", "/", "~")) or rest.count("/") > 1 or path.exists():
+        raise JobError(missing(f"there is no folder `{rest}`", path, ("ref",)))
+    cached = _cached(rest, options.revision)
+    if cached is None and not may_download():
+        raise not_here(f"`{rest}`", "no folder of this name, and not in the hub's cache", at="ref")
+    return cached
+
+
+def _cached(name: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(name, "config.json", revision=revision)
+    except ValueError:  # not a name the hub could have
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def open_tokenizer(name: str, revision: str | None) -> Any:
+    """The tokenizer, with something to pad with. JobError (M313) when there is none."""
+    import transformers
+
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            name, revision=revision, local_files_only=not may_download()
+        )
+    except Exception as error:
+        raise _failed(
+            f"`{name}` has no tokenizer that can be used", error, "name one with `tokenizer: PATH`"
+        ) from error
+    if tokenizer.pad_token is None and tokenizer.eos_token is not None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _kind(folder: Path | None, config: Mapping[str, Any], options: HfModel) -> str:
+    if options.task != "auto":
+        return options.task
+    names = " ".join(config.get("architectures") or [])
+    for kind, suffix in _TASKS.items():
+        if suffix in names:
+            return kind
+    if config.get("vocab_size"):
+        return "text"
+    if config.get("image_size") or config.get("num_channels"):
+        return "image"
+    if folder is not None and (folder / "preprocessor_config.json").is_file():
+        return "image"
+    message = "the config does not say whether this model takes images or text"
+    remedies = ("say `task: image` or `task: text`",)
+    if "architecture" in config and not config.get("model_type"):
+        remedies = ("a folder written by timm is opened as timm:NAME with `weights: FILE`",)
+    raise JobError(Problem("M313", message, at=("task",), remedies=remedies))
+
+
+def _width(config: Mapping[str, Any], kind: str) -> int | None:
+    """Classes of a trained classifier; None for an encoder, which has no classifier yet."""
+    if not any(_TASKS[kind] in name for name in config.get("architectures") or []):
+        return None
+    labels = config.get("id2label")
+    return len(labels) if labels else int(config.get("num_labels") or 2)
+
+
+def _labels(config: Any, n_classes: int | None) -> tuple[str, ...]:
+    labels = config.id2label or {}
+    if n_classes is None or sorted(labels) != list(range(n_classes)):
+        return ()
+    return tuple(str(labels[i]) for i in range(n_classes))
+
+
+def _tensors(folder: Path) -> dict[str, TensorFact] | None:
+    """Of one file or of the shards that an index names; None for weights in another format."""
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return safetensors_header(single, at=("ref",))
+    if index.is_file():
+        names = read_json(index, at=("ref",)).get("weight_map")
+        shards = sorted(set(names.values())) if isinstance(names, dict) else []
+        tensors: dict[str, TensorFact] = {}
+        for shard in shards:
+            path = folder / str(shard)
+            if not path.is_file():
+                raise JobError(missing(f"weights file `{path}` is not there", path, ("ref",)))
+            tensors |= safetensors_header(path, at=("ref",))
+        return tensors
+    if not any(folder.glob("pytorch_model*.bin*")):
+        problem = missing(f"`{folder}` holds no weights", single, ("ref",))
+        raise JobError(problem)
+    return None
+
+
+def _auto(kind: str) -> Any:
+    import transformers
+
+    name = "AutoModel" + _TASKS[kind]
+    return getattr(transformers, name)
+
+
+def _fresh(config: Any, kind: str) -> Callable[[int], nn.Module]:
+    def make(n_classes: int) -> nn.Module:
+        own = copy.deepcopy(config)
+        own.num_labels = n_classes
+        return _auto(kind).from_config(own)
+
+    return make
+
+
+def _trained(
+    place: str, config: Any, kind: str, width: int | None, local: Mapping[str, Any]
+) -> Callable[[int], nn.Module]:
+    def make(n_classes: int) -> nn.Module:
+        own = copy.deepcopy(config)
+        fresh_head = width != n_classes
+        if fresh_head:
+            own.num_labels = n_classes
+        try:
+            model, info = _auto(kind).from_pretrained(
+                place,
+                config=own,
+                ignore_mismatched_sizes=fresh_head,
+                output_loading_info=True,
+                **local,
+            )
+        except Exception as error:
+            raise _failed(f"the weights of `{place}` cannot be loaded", error) from error
+        _complete(model, info, place, fresh_head)
+        return model.float()
+
+    return make
+
+
+def _complete(model: nn.Module, info: Mapping[str, Any], place: str, fresh_head: bool) -> None:
+    """Refuse a model of which only a part came from the file."""
+    absent = sorted(str(name) for name in info["missing_keys"])
+    if fresh_head:
+        prefix = getattr(model, "base_model_prefix", "")
+        absent = [name for name in absent if prefix and name.startswith(prefix + ".")]
+        # A pooler belongs to the head in some checkpoints of plain encoders.
+        absent = [name for name in absent if ".pooler." not in name]
+    if absent:
+        raise JobError(
+            Problem(
+                "M306",
+                f"the weights of `{place}` do not fill the model",
+                at=("ref",),
+                notes=tuple(f"missing: {name}" for name in absent[:5]),
+                remedies=("give the folder of a complete model",),
+            )
+        )
+
+
+def _text(place: str, folder: Path | None, config: Any, options: HfModel) -> TextPreprocess:
+    from bequeath.given.preprocess import TextPreprocess, tokenizer_fingerprint
+
+    name = options.tokenizer or place
+    tokenizer = open_tokenizer(name, options.revision)
+    limit = int(min(512, tokenizer.model_max_length))
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions:
+        # RoBERTa and its kin count positions from behind the padding token's.
+        shift = 2 if "roberta" in str(config.model_type) else 0
+        limit = min(limit, positions - shift)
+    if options.max_length is not None and positions and options.max_length > positions:
+        message = f"`max_length` is {options.max_length}, the model reads {positions} tokens"
+        raise JobError(Problem("M312", message, at=("max_length",)))
+    home = Path(name) if Path(name).is_dir() else folder
+    return TextPreprocess(
+        tokenizer=name,
+        max_length=options.max_length or limit,
+        revision=options.revision,
+        fingerprint=tokenizer_fingerprint(home) if home else "",
+    )
+
+
+def _image(folder: Path | None, config: Any) -> ImagePreprocess:
+    """What preprocessor_config.json says; ImageNet's mean and the config's size without one."""
+    from bequeath.given.preprocess import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess
+
+    path = (folder or Path()) / "preprocessor_config.json"
+    said = read_json(path, at=("ref",)) if folder and path.is_file() else {}
+    channels = int(getattr(config, "num_channels", 3))
+    native = getattr(config, "image_size", None) or 224
+    size = said.get("size") or native
+    resized = _sides(size)
+    cropped = _sides(said["crop_size"]) if said.get("do_center_crop") else resized
+    mean = said.get("image_mean") or IMAGENET_MEAN
+    std = said.get("image_std") or IMAGENET_STD
+    if said.get("do_normalize") is False:
+        mean, std = (0.0,) * channels, (1.0,) * channels
+    if len(mean) != channels:
+        mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
+    factor = 255 * float(said.get("rescale_factor", 1 / 255))
+    crop = said.get("crop_pct") or min(1.0, cropped[0] / resized[0])
+    return ImagePreprocess(
+        size=cropped,
+        mean=tuple(round(m / factor, 12) for m in mean),
+        std=tuple(round(s / factor, 12) for s in std),
+        interpolation=_RESAMPLE.get(said.get("resample", 2), "bicubic"),
+        crop=float(crop),
+        channels=channels if channels in (1, 3) else None,
+    )
+
+
+def _sides(size: Any) -> tuple[int, int]:
+    if isinstance(size, Mapping):
+        side = size.get("shortest_edge") or size.get("height") or 224
+        return (int(side), int(size.get("width") or side))
+    if isinstance(size, list | tuple):
+        return (int(size[0]), int(size[-1]))
+    return (int(size), int(size))
+
+
+def _processor(eyes: ImagePreprocess) -> dict[str, Any]:
+    """The same preprocessing in transformers' words."""
+    resample = {name: number for number, name in _RESAMPLE.items()}[eyes.interpolation]
+    common: dict[str, Any] = {
+        "do_normalize": True,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "image_mean": list(eyes.mean),
+        "image_std": list(eyes.std),
+        "resample": resample,
+    }
+    if eyes.size is None:
+        return common | {"image_processor_type": "ViTImageProcessor", "do_resize": False}
+    height, width = eyes.size
+    if eyes.crop >= 1:
+        kind, size = "ViTImageProcessor", {"height": height, "width": width}
+        return common | {"image_processor_type": kind, "do_resize": True, "size": size}
+    return common | {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": round(height / eyes.crop)},
+        "do_center_crop": True,
+        "crop_size": {"height": height, "width": width},
+    }
+
+
+def _failed(message: str, error: Exception, *remedies: str) -> JobError:
+    reason = str(error).strip().splitlines()
+    notes = (f"{type(error).__name__}: {reason[0] if reason else ''}",)
+    return JobError(Problem("M313", message, at=("ref",), notes=notes, remedies=remedies))

@@ -1,0 +1,167 @@
+"""Models a user owns: lazy handles with facts before weights. Torch comes in with `examine`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from bequeath.given.facts import (
+    DataFacts,
+    ModelFacts,
+    TensorFact,
+    safetensors_header,
+    weights_format,
+    weights_problem,
+)
+from bequeath.given.model_schemes import scheme, unknown_name
+from bequeath.given.options import MODEL_OPTIONS, FileModel, ModelOptions, Ref, parse_ref
+from bequeath.kernel.errors import JobError, Problem
+
+if TYPE_CHECKING:
+    import torch
+
+    from bequeath.given.bound import BoundModel
+
+_PREFIXES = ("module.", "_orig_mod.")
+
+
+class ModelHandle:
+    """A reference to a model. Making one loads nothing; `facts` are what headers and configs say.
+
+    Problems raised from here carry paths below ("models", role): ("ref",), ("weights",), ...
+    """
+
+    def __init__(self, role: str, ref: Ref, options: ModelOptions):
+        self.role = role
+        self.ref = str(ref)
+        self.options = options
+        self._scheme, self._rest = ref.scheme, ref.rest
+        self._described: tuple[ModelFacts, list[Problem]] | None = None
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known without torch; read once."""
+        return self._static()[0]
+
+    def static_problems(self) -> list[Problem]:
+        """What can be seen to be wrong without torch: missing files, broken headers, names."""
+        return list(self._static()[1])
+
+    def examine(self, data: DataFacts | None = None) -> ModelFacts:
+        """Build the model without memory and compare it with its weights and with the data.
+
+        data: what it will see; leave `n_classes` None where the classes need not agree. Raises
+        JobError: names, shapes, classes, input size, head.
+        """
+        self._raise_static()
+        return self._plan(data or DataFacts()).facts
+
+    def load(
+        self,
+        *,
+        n_classes: int | None = None,
+        data: Any = None,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> BoundModel:
+        """The model with its weights, in eval mode.
+
+        n_classes: outputs wanted (default: as the weights or the data have). data: the training
+        Samples; shapes, class names and, for vectors, mean and deviation come from it. seed: fresh
+        weights are a function of it alone. Raises JobError as `examine` does.
+        """
+        from bequeath.given import build
+
+        self._raise_static()
+        return build.load(self._plan(build.data_facts(data, n_classes)), data, seed, device)
+
+    def __repr__(self) -> str:
+        return f"ModelHandle({self.role}: {self.ref})"
+
+    def _static(self) -> tuple[ModelFacts, list[Problem]]:
+        if self._described is None:
+            facts, problems = scheme(self._scheme).describe(self._rest, self.options)
+            facts, more = _with_weights(facts, self._scheme, self._rest, self.options)
+            self._described = facts, problems + more
+        return self._described
+
+    def _raise_static(self) -> None:
+        if problems := self.static_problems():
+            raise JobError(problems)
+
+    def _plan(self, data: DataFacts) -> Any:
+        from bequeath.given import build
+
+        blueprint = scheme(self._scheme).blueprint(self._rest, self.options, data)
+        return build.plan(blueprint, self.options, data)
+
+
+def model_handle(
+    role: str, ref: str | Ref, options: ModelOptions | dict[str, Any] | None = None
+) -> ModelHandle:
+    """A handle from `scheme:name?key=value` and options.
+
+    options: the scheme's Options, or a mapping of settings. Settings of a text's query count where
+    `options` is a mapping or None; an Options object is taken to hold them already. Raises JobError
+    for an unknown scheme (M300) or setting (M312).
+    """
+    try:
+        parsed = parse_ref(ref) if isinstance(ref, str) else ref
+    except ValueError as error:
+        raise JobError(Problem("M300", str(error), at=("ref",))) from None
+    if parsed.scheme not in MODEL_OPTIONS:
+        known = "models are " + ", ".join(f"{name}:" for name in MODEL_OPTIONS)
+        problem = unknown_name("bequeath", f"{parsed.scheme}:", [f"{n}:" for n in MODEL_OPTIONS])
+        message = f"no scheme `{parsed.scheme}:` for models"
+        raise JobError(replace(problem, code="M300", message=message, remedies=(known,)))
+    if not isinstance(options, ModelOptions):
+        try:
+            settings: dict[str, Any] = {**parsed.query, **(options or {})}
+            options = MODEL_OPTIONS[parsed.scheme](**settings)
+        except ValidationError as error:
+            raise JobError(
+                Problem("M312", str(e["msg"]), at=tuple(e["loc"])) for e in error.errors()
+            ) from None
+    return ModelHandle(role, parsed, options)
+
+
+def load_model(
+    folder: Path | str, *, device: torch.device | str = "cpu", allow_code: bool = False
+) -> BoundModel:
+    """Open what `BoundModel.save` wrote (or a transformers folder): logits = model(batch).
+
+    allow_code: run architecture.py of a model that was given as code. Raises JobError.
+    """
+    from bequeath.given import build
+    from bequeath.given.model_schemes.file import saved
+
+    path = Path(folder)
+    if not allow_code or not (path / "bequeath.json").is_file():
+        return model_handle("model", Ref("file", str(path))).load(device=device)
+    options = FileModel.model_validate({})
+    made = build.plan(saved(path, options, allow_code=True), options, DataFacts())
+    return build.load(made, None, 0, device)
+
+
+def _with_weights(
+    facts: ModelFacts, name: str, rest: str, options: ModelOptions
+) -> tuple[ModelFacts, list[Problem]]:
+    """What the header of a bare weights file adds: tensors, and the classes of the trained head."""
+    path, at = options.weights, ("weights",)
+    if name == "file" and Path(rest).is_file():
+        path, at = rest, ("ref",)
+    if path is None:
+        return facts, []
+    if problem := weights_problem(Path(path), at=at):
+        return facts, [problem]
+    if weights_format(Path(path)) != "safetensors":
+        return facts, []
+    tensors: dict[str, TensorFact] = safetensors_header(Path(path), at=at)
+    while prefix := next((p for p in _PREFIXES if all(n.startswith(p) for n in tensors)), None):
+        tensors = {n.removeprefix(prefix): fact for n, fact in tensors.items()}
+    head = tensors.get(f"{facts.head}.weight")
+    n_classes = facts.n_classes or (head.shape[0] if head and head.shape else None)
+    return replace(facts, tensors=tensors, n_classes=n_classes), []

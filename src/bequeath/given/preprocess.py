@@ -1,0 +1,344 @@
+"""From what a batch holds to what a model eats. Belongs to the model; runs on its device.
+
+Three kinds, plain values all of them: they go into a saved model as JSON and come back equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bequeath.given.facts import DataFacts
+from bequeath.given.options import PreprocessOptions
+from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import canonical, digest
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+GREY_MEAN, GREY_STD = (0.449,), (0.226,)
+_LUMA = (0.299, 0.587, 0.114)
+_MEMO_LIMIT = 500_000
+
+
+class Preprocess(Protocol):
+    """What every kind has. `kind`: `image`, `vector` or `text`."""
+
+    kind: str
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> Any:
+        """A tensor, or a mapping of keyword arguments, on `device`."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+    def digest(self) -> str:
+        """Two preprocessings with one digest treat every sample alike."""
+
+
+class _Plain:
+    """to_dict and digest of a frozen dataclass whose comparable fields are JSON values."""
+
+    kind: str
+
+    def to_dict(self) -> dict[str, Any]:
+        kept = {f.name for f in fields(self) if f.compare}  # type: ignore[arg-type]
+        values = {k: v for k, v in asdict(self).items() if k in kept}  # type: ignore[call-overload]
+        listed = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+        return {"kind": self.kind, **listed}
+
+    def digest(self) -> str:
+        return digest(canonical(self.to_dict()))
+
+
+@dataclass(frozen=True)
+class ImagePreprocess(_Plain):
+    """uint8 [B, H, W, C] -> float [B, channels, size, size]: scaled to 0..1, resized, normalised.
+
+    size: (height, width) in pixels, None keeps what comes. crop: share of the resized image that
+    is kept around its middle; below 1 the short side is resized to size / crop first.
+    mean, std: of pixels in 0..1, one value a channel. channels: 1 or 3 turns grey into colour and
+    colour into grey as needed; None takes the channels as they come.
+    """
+
+    size: tuple[int, int] | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+    interpolation: str = "bicubic"
+    crop: float = 1.0
+    channels: int | None = 3
+    _constants: dict[Any, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    kind = "image"
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> Tensor:
+        x = batch["x"]
+        if x.dtype != torch.uint8 or x.ndim != 4:
+            raise ValueError(f"images are uint8 [B, H, W, C], not {x.dtype} {list(x.shape)}")
+        # The permuted view keeps its strides through the cast: channels last, the faster layout.
+        x = _match_channels(x.to(device, non_blocking=True), self.channels).permute(0, 3, 1, 2)
+        x = x.to(torch.float32)
+        if self.size is not None:
+            x = self._resize(x, self.size)
+        scale, shift = self._affine(x.device)
+        return x.mul_(scale).add_(shift)
+
+    def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        height, width = size
+        target = size
+        if self.crop < 1:
+            factor = max(height / x.shape[2], width / x.shape[3]) / self.crop
+            target = (round(x.shape[2] * factor), round(x.shape[3] * factor))
+        if x.shape[2:] != target:
+            if self.interpolation == "nearest":
+                x = F.interpolate(x, target, mode="nearest-exact")
+            else:
+                x = F.interpolate(
+                    x, target, mode=self.interpolation, antialias=True, align_corners=False
+                )
+            x = x.clamp(0, 255)
+        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+        return x[:, :, top : top + height, left : left + width]
+
+    def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """x in 0..255 -> (x / 255 - mean) / std, as one multiplication and one addition."""
+        if device not in self._constants:
+            mean = torch.tensor(self.mean, dtype=torch.float64)
+            std = torch.tensor(self.std, dtype=torch.float64)
+            pair = (1 / (255 * std), -mean / std)
+            scale, shift = (t.to(torch.float32).view(1, -1, 1, 1).to(device) for t in pair)
+            self._constants[device] = (scale, shift)
+        return self._constants[device]
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(H, W, C) of a sample -> (C, H, W) of what the model eats."""
+        height, width = self.size or shape[:2]
+        return (self.channels or shape[2], height, width)
+
+
+@dataclass(frozen=True)
+class VectorPreprocess(_Plain):
+    """float [B, D] -> (x - mean) / std; images are flattened and scaled to 0..1 first.
+
+    mean, std: D values, or one for all; None leaves the vectors as they are. standard: they are to
+    be measured on the training data (`fit`) before the first use.
+    """
+
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    standard: bool = False
+    _constants: dict[Any, tuple[Tensor, Tensor]] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    kind = "vector"
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> Tensor:
+        x = _flat(batch["x"].to(device, non_blocking=True))
+        if self.mean is None or self.std is None:
+            if self.standard:
+                raise ValueError("this preprocessing has not been fitted to training data")
+            return x
+        if x.device not in self._constants:
+            mean, std = (torch.tensor(t, dtype=torch.float32) for t in (self.mean, self.std))
+            self._constants[x.device] = (mean.to(x.device), std.to(x.device))
+        mean, std = self._constants[x.device]
+        return (x - mean) / std
+
+    def fit(self, samples: Any) -> VectorPreprocess:
+        """Measure mean and deviation over all samples, in float64. Constant features get std 1."""
+        count, pooled = 0, False
+        centre = total = squares = torch.empty(0, dtype=torch.float64)
+        n = len(samples)
+        for first in range(0, n, 4096):
+            raw = samples.fetch(torch.arange(first, min(first + 4096, n)))["x"]
+            pooled = raw.dtype == torch.uint8
+            x = _flat(raw).to("cpu", torch.float64)
+            if not count:
+                # Around the first chunk's mean, so that large offsets do not drown the variance.
+                centre = x.mean(0)
+                total, squares = torch.zeros_like(centre), torch.zeros_like(centre)
+            count += len(x)
+            total += (x - centre).sum(0)
+            squares += (x - centre).square().sum(0)
+        if not count:
+            raise ValueError("there are no samples to fit to")
+        if pooled:  # pixels share one mean and deviation: a corner is no feature of its own
+            mean = (centre + total / count).mean()
+            second = (squares / count + 2 * centre * total / count + centre.square()).mean()
+            mean, variance = mean[None], (second - mean.square())[None]
+        else:
+            mean = centre + total / count
+            variance = squares / count - (total / count).square()
+        std = variance.clamp(min=0).sqrt()
+        std = torch.where(std > 1e-8 * (1 + mean.abs()), std, torch.ones_like(std))
+        return replace(self, mean=_floats(mean), std=_floats(std), _constants={})
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        size = 1
+        for side in shape:
+            size *= side
+        return (size,)
+
+
+@dataclass(frozen=True)
+class TextPreprocess(_Plain):
+    """list of str -> {"input_ids", "attention_mask", ...}: int64 [B, T], T the longest of them.
+
+    tokenizer: folder or hub name, opened by transformers. max_length: tokens kept of a text.
+    fingerprint: digest of the tokenizer's files, so that the same path with other files differs.
+    """
+
+    tokenizer: str
+    max_length: int = 512
+    revision: str | None = None
+    fingerprint: str = ""
+    kind = "text"
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        tokenizer, memo = _tokenizer(
+            self.tokenizer, self.revision, self.fingerprint, self.max_length
+        )
+        texts = batch["text"]
+        fresh = list(dict.fromkeys(text for text in texts if text not in memo))
+        if len(memo) + len(fresh) > _MEMO_LIMIT:
+            memo.clear()
+            fresh = list(dict.fromkeys(texts))
+        if fresh:
+            coded = tokenizer(fresh, truncation=True, max_length=self.max_length, padding=False)
+            for row, text in enumerate(fresh):
+                memo[text] = {key: value[row] for key, value in coded.items()}
+        rows = [memo[text] for text in texts]
+        length = max(1, *(len(row["input_ids"]) for row in rows))
+        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+        return {
+            key: torch.tensor(
+                [
+                    row[key] + [pad if key == "input_ids" else 0] * (length - len(row[key]))
+                    for row in rows
+                ]
+            ).to(device, non_blocking=True)
+            for key in rows[0]
+        }
+
+    def digest(self) -> str:
+        """The tokenizer's content counts, not the place it lies in."""
+        values = self.to_dict()
+        if self.fingerprint:
+            values.pop("tokenizer")
+            values.pop("revision")
+        return digest(canonical(values))
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.max_length,)
+
+
+@lru_cache(maxsize=16)
+def _tokenizer(
+    name: str, revision: str | None, fingerprint: str, max_length: int
+) -> tuple[Any, dict[str, Any]]:
+    """The tokenizer and what it has said, text -> tokens (samples come back every epoch)."""
+    from bequeath.given.model_schemes.hf import open_tokenizer
+
+    return open_tokenizer(name, revision), {}
+
+
+def tokenizer_fingerprint(folder: Path) -> str:
+    """Digest of the files that decide how texts become tokens; empty when there are none."""
+    names = ["tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", "spiece.model"]
+    names += ["tokenizer.model", "sentencepiece.bpe.model", "added_tokens.json"]
+    found = [(name, folder / name) for name in names if (folder / name).is_file()]
+    return digest(*(part for n, p in found for part in (n, p.read_bytes()))) if found else ""
+
+
+AnyPreprocess = ImagePreprocess | VectorPreprocess | TextPreprocess
+
+
+def from_dict(values: Mapping[str, Any]) -> AnyPreprocess:
+    """What `to_dict` wrote. ValueError for an unknown kind or field."""
+    kinds: dict[str, type] = {
+        "image": ImagePreprocess,
+        "vector": VectorPreprocess,
+        "text": TextPreprocess,
+    }
+    rest = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k != "kind"}
+    if values.get("kind") not in kinds:
+        raise ValueError(f"unknown kind of preprocessing `{values.get('kind')}`")
+    maker = kinds[values["kind"]]
+    known = {f.name for f in fields(maker) if f.compare}
+    if unknown := sorted(set(rest) - known):
+        raise ValueError(f"unknown preprocessing setting `{unknown[0]}`")
+    return maker(**rest)
+
+
+def default_preprocess(data: DataFacts, options: PreprocessOptions) -> AnyPreprocess:
+    """For a model that brings none (`zoo:`, `py:`): ImageNet's mean and deviation, or vectors."""
+    if data.kind == "vector":
+        return VectorPreprocess()
+    channels = data.shape[2] if data.shape and len(data.shape) == 3 else 3
+    grey = channels == 1
+    plain = ImagePreprocess(
+        None,
+        GREY_MEAN if grey else IMAGENET_MEAN,
+        GREY_STD if grey else IMAGENET_STD,
+        channels=channels,
+    )
+    if channels not in (1, 3) and options.mean is None:
+        plain = replace(plain, mean=(0.5,) * channels, std=(0.25,) * channels)
+    return plain
+
+
+def override(plain: AnyPreprocess, options: PreprocessOptions, *, trained: bool) -> AnyPreprocess:
+    """The model's own preprocessing with what the job replaces."""
+    if isinstance(plain, VectorPreprocess):
+        if (options.mean is None) != (options.std is None):
+            message = "vectors need `mean` and `std` together"
+            raise JobError(Problem("M312", message, at=("preprocess",)))
+        if options.mean is not None:
+            return VectorPreprocess(options.mean, options.std)
+        if options.scale == "none":
+            return VectorPreprocess()
+        if (options.scale == "standard" and plain.mean is None) or not trained:
+            return VectorPreprocess(standard=True)
+        return plain
+    if isinstance(plain, ImagePreprocess):
+        changes: dict[str, Any] = {
+            name: value
+            for name in ("mean", "std", "interpolation")
+            if (value := getattr(options, name)) is not None
+        }
+        if options.size is not None:
+            changes |= {"size": (options.size, options.size), "crop": 1.0}
+        return replace(plain, **changes, _constants={})
+    return plain
+
+
+def _match_channels(x: Tensor, channels: int | None) -> Tensor:
+    """[B, H, W, C] with C in {1, 3, 4} to 1 or 3 channels."""
+    have = x.shape[-1]
+    if channels is None or have == channels:
+        return x
+    if channels == 3 and have == 1:
+        return x.expand(-1, -1, -1, 3)
+    if channels == 3 and have == 4:
+        return x[..., :3]
+    if channels == 1 and have in (3, 4):
+        luma = torch.tensor(_LUMA, device=x.device)
+        return (x[..., :3].to(torch.float32) @ luma).round_().to(torch.uint8)[..., None]
+    raise ValueError(f"images of {have} channels cannot become {channels}")
+
+
+def _flat(x: Tensor) -> Tensor:
+    if x.dtype == torch.uint8:
+        return x.flatten(1).to(torch.float32).div_(255)
+    return x.flatten(1).to(torch.float32)
+
+
+def _floats(t: Tensor) -> tuple[float, ...]:
+    """Rounded to float32, the precision in which they will be used."""
+    return tuple(t.to(torch.float32).tolist())

@@ -1,0 +1,127 @@
+"""Weights files opened: safetensors, or a torch file through `weights_only`, never otherwise."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bequeath.given.bound import DTYPES, hash_tensors
+from bequeath.given.facts import (
+    TensorFact,
+    safetensors_header,
+    truncated,
+    weights_format,
+    weights_problem,
+)
+from bequeath.kernel.errors import JobError, Problem
+
+T = TypeVar("T")
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "teacher", "student")
+_PREFIXES = ("module.", "_orig_mod.")
+_HASHES: dict[tuple[str, int, int], str] = {}
+
+
+def read_tensors(path: Path, *, at: tuple[str, ...]) -> dict[str, Tensor]:
+    """All tensors of a weights file, on the CPU, names without `module.` and `_orig_mod.`.
+
+    JobError: M301 missing, M302 cut short, M303 refused because it holds code, M304 no weights.
+    """
+    if problem := weights_problem(path, at=at):
+        raise JobError(problem)
+    if weights_format(path) == "safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return strip(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise JobError(truncated(path, at)) from error
+    return strip(_tensors_in(_open_torch(path, at), path, at))
+
+
+def file_facts(path: Path, *, at: tuple[str, ...]) -> dict[str, TensorFact]:
+    """Names, shapes and types of what `read_tensors` would give; headers only where there are."""
+    if problem := weights_problem(path, at=at):
+        raise JobError(problem)
+    if weights_format(path) == "safetensors":
+        return strip(safetensors_header(path, at=at))
+    return {
+        name: TensorFact(tuple(tensor.shape), DTYPES.get(tensor.dtype, str(tensor.dtype)))
+        for name, tensor in read_tensors(path, at=at).items()
+    }
+
+
+def file_hash(path: Path, *, at: tuple[str, ...]) -> str:
+    """`hash_tensors` of a file; remembered while its size and time of change stay the same."""
+    stat = path.stat()
+    key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if key not in _HASHES:
+        _HASHES[key] = hash_tensors(read_tensors(path, at=at))
+    return _HASHES[key]
+
+
+def strip(tensors: Mapping[str, T]) -> dict[str, T]:
+    """Names without the prefixes that DataParallel and torch.compile put before them all."""
+    names = dict(tensors)
+    while names and (found := next((p for p in _PREFIXES if _all_begin(names, p)), None)):
+        names = {name.removeprefix(found): value for name, value in names.items()}
+    return names
+
+
+def _all_begin(names: Mapping[str, T], prefix: str) -> bool:
+    return all(name.startswith(prefix) for name in names)
+
+
+def _open_torch(path: Path, at: tuple[str, ...]) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "nsupported" not in str(error):
+            raise JobError(truncated(path, at)) from error
+        raise JobError(_refusal(path, at, str(error))) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
+        raise JobError(truncated(path, at)) from error
+
+
+def _refusal(path: Path, at: tuple[str, ...], reason: str) -> Problem:
+    lines = [line.strip() for line in reason.splitlines() if "nsupported" in line]
+    new = path.with_suffix(".safetensors").name
+    return Problem(
+        "M303",
+        f"`{path}` holds more than tensors: opening it would run code",
+        at=at,
+        notes=tuple(line[:200] for line in lines[:1]),
+        remedies=(
+            "if you trust its source, write the tensors out once, where the model's code is: "
+            f"save_file(torch.load('{path.name}', weights_only=False).state_dict(), '{new}')",
+            "ask its author for a safetensors file",
+        ),
+    )
+
+
+def _tensors_in(value: Any, path: Path, at: tuple[str, ...]) -> dict[str, Tensor]:
+    """The mapping of tensors in a checkpoint: the value itself, or below a usual name."""
+    places = [value]
+    if isinstance(value, Mapping):
+        places += [value[name] for name in _WRAPPERS if isinstance(value.get(name), Mapping)]
+    for place in places:
+        if isinstance(place, Mapping) and place:
+            tensors = {str(k): v for k, v in place.items() if isinstance(v, Tensor)}
+            if tensors and len(tensors) == len(place):
+                return tensors
+    keys = ", ".join(map(str, list(value)[:8])) if isinstance(value, Mapping) else ""
+    raise JobError(
+        Problem(
+            "M304",
+            f"`{path}` holds no state dict",
+            at=at,
+            notes=(f"it holds {type(value).__name__} {keys}".rstrip(),),
+            remedies=("save model.state_dict(), or a mapping with it under `state_dict`",),
+        )
+    )

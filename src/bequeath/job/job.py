@@ -1,0 +1,119 @@
+"""A resolved job: typed, complete, and still knowing where each value came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bequeath.job.document import Document
+from bequeath.job.sections import Evaluate
+from bequeath.kernel.errors import JobError, Problem
+from bequeath.methods.contract import Method, MethodConfig
+from bequeath.train.config import Budget, Train
+
+if TYPE_CHECKING:
+    from bequeath.given.data import DataHandle
+    from bequeath.given.models import ModelHandle
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the comparison: a method with its settings.
+
+    label: its name in folders and reports. added: a baseline nobody asked for.
+    index: its place in the list under `method:`, None where `method:` is no list.
+    """
+
+    label: str
+    method: Method
+    config: MethodConfig
+    added: bool = False
+    index: int | None = None
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A model or data set as asked for: `ref` without its query, the settings typed."""
+
+    ref: str
+    options: Any
+    written: Mapping[str, Any] = field(default_factory=dict)
+    query: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for. Made by `load_job`; models and data are handles, nothing loaded.
+
+    Relative paths in references and in `out` start at the working directory; `extends:` starts at
+    the file that says it.
+    """
+
+    want: str
+    arms: tuple[Arm, ...]
+    model_refs: Mapping[str, Reference]
+    data_refs: Mapping[str, Reference]
+    graphs: Mapping[str, str]
+    evaluate: Evaluate
+    seeds: tuple[int, ...]
+    budget: Budget
+    train: Train
+    out: Path
+    baselines: bool
+    document: Document = field(repr=False)
+    allow_code: bool = False
+
+    @cached_property
+    def models(self) -> dict[str, ModelHandle]:
+        """role -> lazy handle."""
+        from bequeath.given.models import model_handle
+
+        return {k: model_handle(k, r.ref, r.options) for k, r in self.model_refs.items()}
+
+    @cached_property
+    def data(self) -> dict[str, DataHandle]:
+        """role -> lazy handle."""
+        from bequeath.given.data import data_handle
+
+        return {k: data_handle(k, r.ref, r.options) for k, r in self.data_refs.items()}
+
+    @property
+    def name(self) -> str:
+        return Path(self.document.name).stem or "job"
+
+    def located(self, problems: Iterable[Problem]) -> list[Problem]:
+        """The same problems, each with its place in the job file."""
+        return [self.document.locate(one) for one in problems]
+
+    def error(self, *problems: Problem) -> JobError:
+        """A JobError of these problems, located."""
+        return JobError(self.located(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The resolved job as plain values; `load_job` of it gives an equal job."""
+        from bequeath.job.show import resolved
+
+        return resolved(self)
+
+    def to_yaml(self, *, origins: bool = False) -> str:
+        """The resolved job as YAML; with `origins`, where each value came from, as comments."""
+        from bequeath.job.show import to_yaml
+
+        return to_yaml(self, origins=origins)
+
+    def with_out(self, out: str | Path) -> Job:
+        return replace(self, out=Path(out))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a method is a function hidden behind its decorator, which pickle cannot find by name
+        return _again, (self.document, self.allow_code, self.out)
+
+
+def _again(document: Document, allow_code: bool, out: Path) -> Job:
+    from bequeath.job.resolve import resolve
+
+    return resolve(document, allow_code=allow_code).with_out(out)

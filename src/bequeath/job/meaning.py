@@ -1,0 +1,186 @@
+"""The second gate, as far as it goes without loading anything: does what is given fit the job?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bequeath.given.access import Labels, Needs
+from bequeath.job import words
+from bequeath.job.job import Arm, Job
+from bequeath.kernel.errors import JobError, Problem
+from bequeath.methods import catalog
+
+if TYPE_CHECKING:
+    from bequeath.given.facts import DataFacts, ModelFacts
+
+
+def meaning_problems(job: Job) -> list[Problem]:
+    """Every contradiction that references, headers and the methods' needs show, located."""
+    needs = [(arm, arm.method.needs_for(arm.config)) for arm in job.arms]
+    problems = [
+        *_missing(job, needs),
+        *_unused(job, needs),
+        *_judge(job, needs),
+        *_static(job),
+        *_out(job),
+    ]
+    if not problems:
+        models = {role: handle.facts for role, handle in job.models.items()}
+        data = {role: handle.facts for role, handle in job.data.items()}
+        problems = class_problems(job, models, data)
+    return job.located(problems)
+
+
+def _missing(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
+    given = {"models": job.model_refs, "data": job.data_refs, "graphs": job.graphs}
+    lacking: dict[tuple[str, str], list[Arm]] = {}
+    for arm, need in needs:
+        for section, role in _required(need):
+            if role not in given[section]:
+                lacking.setdefault((section, role), []).append(arm)
+    for (section, role), arms in lacking.items():
+        names = ", ".join(f"`{arm.label}`" for arm in arms)
+        verb = "needs" if len(arms) == 1 else "need"
+        used = {role for _, need in needs for role in _named(need, section)}
+        spare = [name for name in given[section] if name not in used]
+        meant = words.near(role, spare)
+        label = f"rename `{meant}` to `{role}`?" if meant else f"add `{role}:` here"
+        at = (section, meant) if meant else (section,)
+        if section not in job.document.plain:
+            at, label = ("method",), f"add `{section}: {{{role}: ...}}`"
+        noun = {"models": "model", "data": "data set", "graphs": "graph"}[section]
+        yield Problem("G401", f"{names} {verb} a {noun} `{role}`", at, label)
+
+
+def _required(need: Needs) -> Iterable[tuple[str, str]]:
+    yield from (("models", role) for role, one in need.models.items() if not one.optional)
+    yield from (("data", role) for role, one in need.data.items() if not one.optional)
+    yield from (("graphs", role) for role in need.graphs)
+
+
+def _named(need: Needs, section: str) -> Iterable[str]:
+    return {"models": need.models, "data": need.data, "graphs": need.graphs}[section]
+
+
+def _unused(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
+    asked = [need for arm, need in needs if not arm.added]
+    reference = catalog.family_of(job.want).reference
+    spared: dict[str, set[str | None]] = {"models": {reference}, "data": {job.evaluate.data}}
+    given = {"models": job.model_refs, "data": job.data_refs, "graphs": job.graphs}
+    if job.evaluate.data not in job.data_refs:  # then one of the unused was probably meant
+        given = {**given, "data": {}}
+    for section, roles in given.items():
+        used = {role for need in asked for role in _named(need, section)}
+        for role in roles:
+            if role not in used and role not in spared.get(section, ()):
+                takes = ", ".join(sorted(used)) or "none"
+                yield Problem(
+                    "G402",
+                    f"nothing in this job uses `{section}.{role}`",
+                    (section, role),
+                    f"the methods use these {section}: {takes}",
+                    ("remove it, or give it the name the method asks for",),
+                )
+
+
+def _judge(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
+    role = job.evaluate.data
+    judge = job.data_refs.get(role)
+    if judge is None:
+        written = isinstance(job.document.plain.get("evaluate"), dict)
+        at = ("evaluate", "data") if written else ("data",)
+        label = words.one_of(role, job.data_refs)
+        remedy = f"add `{role}:` under `data:`, or name another with `evaluate: {{data: ...}}`"
+        yield Problem("G403", f"there is no data set `{role}` to judge by", at, label, (remedy,))
+        return
+    # labels seen in training are what must not judge; unlabelled test data may be adapted to
+    labelled = {n for _, need in needs for n, one in need.data.items() if one.labels > Labels.NONE}
+    for name in sorted(labelled & job.data_refs.keys()):
+        other = job.data_refs[name]
+        if (other.ref, other.options) == (judge.ref, judge.options):
+            yield Problem(
+                "G406",
+                f"`data.{role}` judges the result, and the methods train on "
+                + ("it" if name == role else f"the same data as `data.{name}`"),
+                ("data", role),
+                "what was trained on cannot judge",
+                ("give another file, or another part with ?split=test",),
+            )
+
+
+def _static(job: Job) -> Iterable[Problem]:
+    handles: list[tuple[str, str, Any]] = [
+        *(("models", role, handle) for role, handle in job.models.items()),
+        *(("data", role, handle) for role, handle in job.data.items()),
+    ]
+    for section, role, handle in handles:
+        try:
+            found = handle.static_problems()
+        except JobError as error:
+            found = error.problems
+        for problem in found:
+            whole = problem.at[:1] == (section,)
+            yield problem if whole else problem.under(section, role)
+
+
+def _out(job: Job) -> Iterable[Problem]:
+    out = job.out
+    for folder in (out, *out.parents):
+        try:
+            if folder.is_dir():
+                if not os.access(folder, os.W_OK):
+                    label = "choose another folder"
+                    yield Problem("R501", f"cannot write into `{folder}`", ("out",), label)
+                return
+            if folder.exists() or folder.is_symlink():
+                label = "a file is in the way"
+                yield Problem("R501", f"`{folder}` is not a folder", ("out",), label)
+                return
+        except OSError as error:
+            yield Problem("R501", f"`{out}` cannot be a folder: {error.strerror}", ("out",))
+            return
+
+
+def class_problems(
+    job: Job, models: Mapping[str, ModelFacts], data: Mapping[str, DataFacts]
+) -> list[Problem]:
+    """Where what is known of the classes disagrees, for methods that want them the same.
+
+    models, data: facts by role. What is not known (None) disagrees with nothing.
+    """
+    needs = [arm.method.needs_for(arm.config) for arm in job.arms]
+    wanted = [need for need in needs if need.same_classes]
+    if not wanted:
+        return []
+    # training data first: of two that differ, it is the other that is blamed
+    sets = {role for need in wanted for role in need.data} - {job.evaluate.data}
+    known_models = {role: models[role] for need in wanted for role in need.models if role in models}
+    known = {role: data[role] for role in (*sorted(sets), job.evaluate.data) if role in data}
+    counts = {("data", role): facts.n_classes for role, facts in known.items()}
+    counts |= {("models", role): facts.n_classes for role, facts in known_models.items()}
+    if problems := _agree("G404", "the numbers of classes differ", counts):
+        return problems
+    names = {("data", role): facts.classes for role, facts in known.items()}
+    if problems := _agree("G405", "the data sets have different classes", names):
+        return problems
+    kinds = {("data", role): facts.kind for role, facts in known.items()}
+    return _agree("G407", "the data sets are of different kinds", kinds)
+
+
+def _agree(code: str, message: str, facts: Mapping[tuple[str, str], Any]) -> list[Problem]:
+    known = {at: fact for at, fact in facts.items() if fact is not None}
+    if len(set(known.values())) < 2:
+        return []
+    most = max(known.values(), key=lambda fact: list(known.values()).count(fact))
+    odd = next(at for at, fact in known.items() if fact != most)
+    notes = tuple(f"{'.'.join(at)}: {_brief(fact)}" for at, fact in known.items())
+    return [Problem(code, message, odd, f"this has {_brief(known[odd])}", (), notes)]
+
+
+def _brief(fact: Any) -> str:
+    if isinstance(fact, tuple):
+        shown = ", ".join(map(str, fact[:8]))
+        return f"{len(fact)} classes: {shown}" + (", ..." if len(fact) > 8 else "")
+    return f"{fact} classes" if isinstance(fact, int) else str(fact)

@@ -1,0 +1,134 @@
+"""What the command line prints, as rich renderables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from bequeath.job import tell
+from bequeath.job.words import shown
+from bequeath.kernel.errors import Problem, spans
+from bequeath.kernel.units import show_size
+from bequeath.methods.contract import Method
+from bequeath.methods.family import FAMILIES
+
+STYLES = {
+    "error": "bold red",
+    "title": "bold",
+    "gutter": "blue",
+    "place": "",
+    "source": "",
+    "caret": "bold red",
+    "note": "",
+    "help": "bold green",
+}
+
+
+def coloured(problem: Problem) -> Text:
+    """The lines of a located error, coloured; the words are those of `errors.render`."""
+    text = Text()
+    for line in spans(problem):
+        for style, piece in line:
+            text.append(piece, STYLES[style])
+        text.append("\n")
+    return text
+
+
+def method_table(methods: Sequence[Method]) -> RenderableType:
+    """Families with what one owns and gets, and their methods."""
+    parts: list[RenderableType] = []
+    for want, family in FAMILIES.items():
+        here = [method for method in methods if method.want == want]
+        if not here:
+            continue
+        parts.append(Text.assemble((f"want: {want}", "bold"), f"  {family.own} -> {family.get}"))
+        table = _table("method", "what it does", "needs")
+        for method in here:
+            table.add_row(Text(method.name, "bold"), method.title, _needs(method))
+        parts += [table, Text()]
+    parts.append(Text("bequeath explain METHOD tells more.", "dim"))
+    return Group(*parts)
+
+
+def topic_page(topic: tell.Topic) -> RenderableType:
+    """A page on an error code, a method or a setting."""
+    if isinstance(topic, Method):
+        return _method_page(topic)
+    if isinstance(topic, tell.Setting):
+        return _setting_page(topic)
+    name, code = topic
+    return Group(
+        Text.assemble((name, "bold red"), ": ", (code.title, "bold")),
+        Text(),
+        Text(code.why),
+        Text(),
+        Text.assemble(("help: ", "bold green"), code.fix),
+    )
+
+
+def cache_table(contents: Iterable[Any]) -> RenderableType:
+    """The cached answers of teachers: one row each, whatever facts it has, and the sum."""
+    rows = [one if isinstance(one, Mapping) else vars(one) for one in contents]
+    if not rows:
+        return Text("nothing is cached")
+    names = list(rows[0])
+    table = _table(*names)
+    for row in rows:
+        table.add_row(*(_cell(name, row.get(name)) for name in names))
+    total = sum(row.get("bytes", 0) for row in rows)
+    return Group(table, Text(f"{len(rows)} entries, {show_size(total)}")) if total else table
+
+
+def _method_page(method: Method) -> RenderableType:
+    head = Text.assemble((method.name, "bold"), f"  (want: {method.want})")
+    table = _table("setting", "takes", "default", "what it is")
+    for one in tell.settings_of(method.Config):
+        means = Text(one.means)
+        if one.source:
+            means.append(f"\ndefault from: {one.source}", "dim")
+        table.add_row(Text(one.name, "bold"), one.takes, shown(one.default), means)
+    known = [Text(f"exactly known: {case.says}", "dim") for case in method.identity]
+    return Group(
+        head,
+        Text(method.title, "italic"),
+        Text(),
+        Padding(Text(method.doc), (0, 0, 0, 2)),
+        Text(),
+        Text.assemble(("needs  ", "bold"), _needs(method)),
+        Text.assemble(("paper  ", "bold"), method.paper),
+        Text(),
+        table,
+        Text(),
+        *known,
+    )
+
+
+def _setting_page(setting: tell.Setting) -> RenderableType:
+    lines = [
+        Text.assemble((setting.name, "bold"), f": {setting.means}"),
+        Text.assemble(("takes    ", "bold"), setting.takes),
+        Text.assemble(("default  ", "bold"), shown(setting.default)),
+    ]
+    if setting.source:
+        lines.append(Text.assemble(("source   ", "bold"), setting.source))
+    return Group(*lines)
+
+
+def _needs(method: Method) -> str:
+    return tell.needs_in_words(method.needs)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _cell(name: str, value: Any) -> str:
+    return show_size(value) if name == "bytes" else shown(value)

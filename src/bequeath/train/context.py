@@ -1,0 +1,187 @@
+"""The context of a run: everything stateful that a method may use, passed in."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import write_text
+from bequeath.train import seeds
+from bequeath.train.budget import Deadline
+from bequeath.train.config import Train
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from bequeath.train.fit import FitResult, Until
+
+LOG = "log.jsonl"
+
+
+@dataclass
+class Position:
+    """Where the fit that runs now is: optimizer steps done, of how many, and the epoch (from 0)."""
+
+    step: int = 0
+    total: int = 0
+    epoch: int = 0
+
+    @property
+    def share(self) -> float:
+        return self.step / self.total if self.total else 0.0
+
+
+@dataclass
+class Context:
+    """One run of one method with one seed.
+
+    store: the run's own folder, for checkpoints, the log and scratch.
+    budget: when to stop; memory: the largest resident memory in bytes; show: progress on the
+    terminal (None: only if there is one). `now` tells a step where its fit is; `notes` are facts
+    for the record; `fits` are the results of the fits so far, by name.
+    """
+
+    seed: int
+    train: Train
+    store: Path
+    device: torch.device = None  # type: ignore[assignment]  # None: what `train` says
+    budget: Deadline = field(default_factory=Deadline)
+    memory: int | None = None
+    show: bool | None = None
+    now: Position = field(default_factory=Position)
+    notes: dict[str, Any] = field(default_factory=dict)
+    fits: dict[str, FitResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.store = Path(self.store)
+        self.store.mkdir(parents=True, exist_ok=True)
+        self.device = torch.device(self.device or pick_device(self.train.device))
+        if self.train.threads is not None:
+            torch.set_num_threads(self.train.threads)
+        # The log lives here and in the checkpoint; the file is its picture. So a run that goes on
+        # continues exactly the log of its checkpoint, whatever a crash left in the file.
+        self._log = ""
+
+    def rng(self, name: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
+        """An independent random stream, a function of (seed, name, counters) alone."""
+        return seeds.generator(self.seed, name, *counters, device=device)
+
+    def log(self, values: Mapping[str, Any]) -> None:
+        """Add one line to `log.jsonl`. JSON values only, and no NaN."""
+        line = json.dumps(dict(values), ensure_ascii=False, allow_nan=False) + "\n"
+        if not is_main_process():
+            return
+        path = self.store / LOG
+        if self._log:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line)
+        else:
+            path.write_text(line, encoding="utf-8")
+        self._log += line
+
+    @property
+    def log_text(self) -> str:
+        """All lines so far."""
+        return self._log
+
+    def restore_log(self, text: str) -> None:
+        """Make the log what it was when a checkpoint was written."""
+        if is_main_process() and text != self._log:
+            write_text(self.store / LOG, text)
+        self._log = text
+
+    def accelerator(self, precision: str | None = None) -> Accelerator:
+        """The process's accelerator for this device and precision."""
+        return accelerator_for(self.device, precision or self.train.precision)
+
+    def fit(
+        self,
+        trainables: nn.Module | Mapping[str, nn.Module],
+        data: Any,
+        step: Callable[[dict[str, Any]], Mapping[str, Any]],
+        *,
+        until: Until | None = None,
+        name: str = "fit",
+        train: Train | None = None,
+    ) -> FitResult:
+        """Train; see `bequeath.train.fit.fit`."""
+        from bequeath.train.fit import fit
+
+        return fit(self, trainables, data, step, until=until, name=name, train=train)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` -> an accelerator if there is one, else the CPU. JobError T606 if it is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {
+        "cpu": True,
+        "mps": torch.backends.mps.is_available(),
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+    }
+    if not there[device.type]:
+        raise JobError(
+            Problem(
+                "T606",
+                f"there is no device `{name}` here",
+                at=("train", "device"),
+                remedies=("use `train.device: auto`",),
+            )
+        )
+    return device
+
+
+def is_main_process() -> bool:
+    """Whether this process writes files (the only one, or the first of several)."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or (
+        distributed.get_rank() == 0
+    )
+
+
+_ACCELERATOR: dict[tuple[str, str], Accelerator] = {}
+
+
+def accelerator_for(device: torch.device, precision: str) -> Accelerator:
+    """One accelerator a process; another device or precision replaces it.
+
+    Accelerate keeps its state in class attributes that refuse a second setting, so they are reset.
+    JobError T607 when the device cannot compute in that precision.
+    """
+    key = (str(device), precision)
+    if key in _ACCELERATOR:
+        return _ACCELERATOR[key]
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.state import AcceleratorState, GradientState
+
+    if precision == "fp16" and device.type == "cpu":
+        problem = Problem(
+            "T607",
+            "the CPU cannot train in fp16",
+            at=("train", "precision"),
+            remedies=("use `train.precision: bf16` or `fp32`",),
+        )
+        raise JobError(problem)
+    _ACCELERATOR.clear()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
+    if device.index is not None and "LOCAL_RANK" not in os.environ:
+        torch.cuda.set_device(device)
+    _ACCELERATOR[key] = Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision="no" if precision == "fp32" else precision,
+        # Methods tap parts of a model; what they leave out must not stop the others.
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+    )
+    return _ACCELERATOR[key]

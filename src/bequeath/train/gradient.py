@@ -1,0 +1,200 @@
+"""From the terms of micro-batches to the exact gradient of an optimizer step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bequeath.kernel.errors import Problem, RunError
+from bequeath.train.terms import Term
+
+
+def normalised(term: Term, count: float | Tensor | None = None) -> Tensor | None:
+    """`weight * value / count`, or None where nothing was counted. count: in place of its own."""
+    n = term.count if count is None else count
+    if isinstance(n, Tensor):
+        n = torch.where(n > 0, n, torch.ones_like(n))
+    elif n == 0:
+        return None
+    value = term.value / n
+    if isinstance(term.weight, Tensor) or term.weight != 1.0:
+        value = value * term.weight
+    return value
+
+
+def check(terms: Any) -> Mapping[str, Term]:
+    """What a step returned, if it is what a step returns; RunError T604 otherwise."""
+    counts: dict[str, float] = {}
+    wrong = "nothing" if not terms else ""
+    if not isinstance(terms, Mapping):
+        wrong = f"a {type(terms).__name__}"
+    for name, term in terms.items() if not wrong else ():
+        if not isinstance(term, Term):
+            wrong = f"a {type(term).__name__} as `{name}`"
+        elif term.value.dim() != 0:
+            wrong = f"a value of shape {list(term.value.shape)} in term `{name}`"
+        elif not isinstance(term.count, Tensor) and counts.setdefault(term.over, term.count) != (
+            term.count
+        ):
+            wrong = f"two different counts over `{term.over}`"
+        if wrong:
+            break
+    if wrong:
+        problem = Problem(
+            "T604",
+            f"the training step returned {wrong}",
+            label="a step returns a dict of named `Term(value, count)`, each value a 0-d tensor",
+        )
+        raise RunError(problem)
+    return terms
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """The L2 norm of all of them together, a 0-d tensor."""
+    if len({(t.device, t.dtype) for t in tensors}) == 1:
+        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return torch.nn.utils.get_total_norm(tensors)
+
+
+class Gradient:
+    """Fills `.grad` of `params` for one optimizer step from the terms of its micro-batches.
+
+    A step of one micro-batch is one backward of the plain loss. In a longer one the denominators
+    are known only at its end, so the numerators go backward, each `over` into buffers of its own,
+    and `finish` divides. With several processes the denominators (and in a longer step the
+    gradients) are summed over them.
+    """
+
+    def __init__(
+        self, accelerator: Any, model: nn.Module, params: Sequence[nn.Parameter], size: int
+    ):
+        self.accelerator, self.model, self.params = accelerator, model, list(params)
+        self.world: int = accelerator.num_processes
+        # Keeps un-normalised sums near their mean (float16 ends at 65504). A power of two: exact.
+        self.scale = 2.0 ** -round(math.log2(max(1, size)))
+        self.single = True
+        self._buffers: dict[str, list[Tensor | None]] = {}
+        self._counts: dict[str, float] = {}
+
+    def start(self, micro: int) -> None:
+        """Begin a step of `micro` micro-batches; `.grad` must be empty."""
+        self.single = micro == 1
+        self._buffers, self._counts = {}, {}
+
+    def context(self) -> AbstractContextManager:
+        """What the forward and `add` of a micro-batch run under (no exchange until `finish`)."""
+        if self.single or self.world == 1:
+            return nullcontext()
+        return self.accelerator.no_sync(self.model)
+
+    def add(self, terms: Mapping[str, Term]) -> None:
+        """Take the terms of one micro-batch backward."""
+        if self.single:
+            self._backward(self._loss(terms))
+            return
+        groups: dict[str, Tensor] = {}
+        for over, count in _counts(terms).items():
+            self._counts[over] = self._counts.get(over, 0.0) + float(count)
+            numerators = [t.value * t.weight for t in terms.values() if t.over == over]
+            groups[over] = torch.stack(numerators).sum() if len(numerators) > 1 else numerators[0]
+        live = [over for over, value in groups.items() if value.requires_grad] or list(groups)
+        for over in live:
+            self._swap_in(over)
+            self._backward(groups[over] * self.scale, retain_graph=over != live[-1])
+            self._buffers[over] = [p.grad for p in self.params]
+        self._swap_in(None)
+
+    def finish(self) -> None:
+        """After the last micro-batch: `.grad` becomes the gradient of the step."""
+        if self.single:
+            return
+        counts = self._counts
+        if self.world > 1:
+            counts = self._exchange()
+        for over, buffers in sorted(self._buffers.items()):
+            factor = 1.0 / (counts[over] * self.scale) if counts.get(over) else 0.0
+            have = [(p, g) for p, g in zip(self.params, buffers) if g is not None]
+            if have and factor != 1.0:
+                torch._foreach_mul_([g for _, g in have], factor)
+            for p, g in have:
+                p.grad = g if p.grad is None else p.grad.add_(g)
+        self._buffers = {}
+
+    def shares(self, terms: Mapping[str, Term]) -> dict[str, float]:
+        """Each term's part in the norm of the gradient, 0 to 1, from this micro-batch alone.
+
+        Call before `add`: it leaves the graph, the gradients and the random streams untouched.
+        """
+        norms: dict[str, float] = {}
+        for name, term in terms.items():
+            loss = normalised(term)
+            if loss is None or not loss.requires_grad:
+                norms[name] = 0.0
+                continue
+            grads = torch.autograd.grad(loss, self.params, retain_graph=True, allow_unused=True)
+            have = [g for g in grads if g is not None]
+            norms[name] = float(norm(have)) if have else 0.0
+        total = sum(norms.values())
+        return {n: v / total for n, v in norms.items()} if 0 < total < math.inf else {}
+
+    def _loss(self, terms: Mapping[str, Term]) -> Tensor:
+        totals: dict[str, Tensor] = {}
+        if self.world > 1:
+            own = _counts(terms)
+            device = self.accelerator.device
+            # DDP averages gradients over processes where a sum is meant.
+            flat = torch.tensor(
+                [float(c) for c in own.values()], device=device, dtype=torch.float64
+            )
+            flat = self.accelerator.reduce(flat, "sum") / self.world
+            totals = dict(zip(own, flat))
+        loss: Tensor | None = None
+        for term in terms.values():
+            part = normalised(term, totals.get(term.over))
+            if part is not None:
+                loss = part if loss is None else loss + part
+        if loss is None:
+            loss = next(iter(terms.values())).value * 0.0
+        return loss
+
+    def _backward(self, loss: Tensor, retain_graph: bool = False) -> None:
+        if not loss.requires_grad:
+            problem = Problem(
+                "T605",
+                "the loss does not depend on anything that is trained",
+                remedies=("compute the loss from the output of the model that is trained",),
+            )
+            raise RunError(problem)
+        self.accelerator.backward(loss, retain_graph=retain_graph)
+
+    def _swap_in(self, over: str | None) -> None:
+        buffers = self._buffers.get(over) if over is not None else None
+        for i, p in enumerate(self.params):
+            p.grad = buffers[i] if buffers is not None else None
+
+    def _exchange(self) -> dict[str, float]:
+        """Sum counts and gradients over the processes."""
+        from accelerate.utils import gather_object
+
+        everyone: list[dict[str, float]] = gather_object([self._counts])
+        names = sorted({over for counts in everyone for over in counts})
+        for over in names:
+            buffers = self._buffers.setdefault(over, [None] * len(self.params))
+            grads = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, buffers)]
+            flat = torch.cat([g.reshape(-1) for g in grads])
+            flat = self.accelerator.reduce(flat, "sum")
+            pieces = flat.split([g.numel() for g in grads])
+            self._buffers[over] = [a.view_as(g) for a, g in zip(pieces, grads)]
+        return {over: sum(counts.get(over, 0.0) for counts in everyone) for over in names}
+
+
+def _counts(terms: Mapping[str, Term]) -> dict[str, float | Tensor]:
+    found: dict[str, float | Tensor] = {}
+    for term in terms.values():
+        found.setdefault(term.over, term.count)
+    return found

@@ -1,0 +1,87 @@
+"""Optimizer, learning rate and weight average, from what the job says under `train:`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from bequeath.train.config import Optimizer, Schedule
+
+
+def build(params: Sequence[nn.Parameter], cfg: Optimizer) -> torch.optim.Optimizer:
+    """torch's optimizer; its fused form where there is one, since it is the same rule faster."""
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
+    if cfg.name == "sgd":
+        return torch.optim.SGD(
+            params,
+            lr=cfg.lr,
+            momentum=cfg.momentum,
+            nesterov=cfg.nesterov and cfg.momentum > 0,
+            weight_decay=cfg.weight_decay,
+            fused=fused,
+        )
+    make = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
+    return make(params, lr=cfg.lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=fused)
+
+
+def factor(cfg: Schedule, step: int, total: int) -> float:
+    """What the highest learning rate is multiplied by at optimizer step `step` of `total` (from 0).
+
+    The first `warmup` share of the steps climbs in equal stairs to 1, the rest falls from 1 as
+    `name` says. Milestones are shares of the whole run.
+    """
+    warm = round(cfg.warmup * total)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    gone = min(1.0, (step - warm) / max(1, total - warm))
+    if cfg.name == "cosine":
+        return 0.5 * (1.0 + math.cos(math.pi * gone))
+    if cfg.name == "linear":
+        return 1.0 - gone
+    if cfg.name == "multistep":
+        return cfg.gamma ** sum(step >= share * total for share in cfg.milestones)
+    return 1.0
+
+
+def schedule(optimizer: torch.optim.Optimizer, cfg: Schedule, total: int) -> LambdaLR:
+    """The learning rate over `total` optimizer steps; call `.step()` after each of them."""
+    return LambdaLR(optimizer, lambda step: factor(cfg, step, total))
+
+
+class Ema:
+    """An exponential moving average of parameters.
+
+    After update t (from 1) the decay is `min(decay, t / (t + 9))`, so that a short run does not
+    end with the average of its beginnings. Buffers are not averaged: they stay the model's own.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], decay: float):
+        self.params = list(params)
+        self.decay = decay
+        self.updates = 0
+        self.average = [p.detach().clone() for p in self.params]
+
+    @torch.no_grad()
+    def update(self) -> None:
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 9))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.params], 1.0 - decay)
+
+    @torch.no_grad()
+    def apply(self) -> None:
+        """Put the average into the parameters."""
+        torch._foreach_copy_([p.detach() for p in self.params], self.average)
+
+    def state(self) -> dict[str, list[Tensor] | int]:
+        return {"updates": self.updates, "average": self.average}
+
+    @torch.no_grad()
+    def load(self, state: dict) -> None:
+        self.updates = state["updates"]
+        torch._foreach_copy_(
+            self.average, [a.to(b) for a, b in zip(state["average"], self.average)]
+        )

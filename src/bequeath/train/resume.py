@@ -1,0 +1,120 @@
+"""What a fit puts into its checkpoint, and how it goes on from one."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from bequeath.kernel.files import canonical, digest
+from bequeath.train import checkpoint, seeds
+from bequeath.train.config import Train
+
+if TYPE_CHECKING:
+    from bequeath.train.fit import _Fit
+
+# What may differ between two sittings of one run without changing what it computes.
+_INDIFFERENT = {"checkpoint_every", "device", "threads", "cache"}
+
+
+def file_name(name: str) -> str:
+    """The name of a fit as part of a file name."""
+    return name if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name) else digest(name)
+
+
+def fingerprint(
+    seed: int, name: str, train: Train, total: int, parts: Mapping[str, nn.Module], data: Any
+) -> str:
+    """What must agree for a checkpoint to be of this fit: settings, shapes, data."""
+    shapes = [
+        (part, key, str(tensor.dtype), list(tensor.shape))
+        for part, module in parts.items()
+        for key, tensor in [*module.named_parameters(), *module.named_buffers()]
+    ]
+    settings = train.model_dump(mode="json", exclude=_INDIFFERENT)
+    about = [seed, name, settings, total, shapes, len(data), str(getattr(data, "hash", ""))]
+    return digest(canonical(about))
+
+
+def read(path: Path, expected: str) -> dict[str, Any] | None:
+    """The checkpoint, if there is one and it is whole and of this fit; says why not otherwise."""
+    if not path.exists():
+        return None
+    try:
+        state = checkpoint.load(path)
+    except checkpoint.Damaged as error:
+        text = f"the checkpoint `{path.name}` is damaged, training starts over: {error}"
+        warnings.warn(text, stacklevel=4)
+        return None
+    if state.get("fingerprint") != expected:
+        text = f"the checkpoint `{path.name}` is of other settings or data, training starts over"
+        warnings.warn(text, stacklevel=4)
+        return None
+    if not state["done"] and state["threads"] != torch.get_num_threads():
+        text = f"the checkpoint was made with {state['threads']} CPU threads, now there are "
+        text += f"{torch.get_num_threads()}: the result may differ in its last bits"
+        warnings.warn(text, stacklevel=4)
+    return state
+
+
+def take(run: _Fit, done: bool, seconds: float) -> dict[str, Any]:
+    """The state of a fit between two steps. A finished one needs no optimizer any more."""
+    own = seeds.capture()
+    everyone = [own]
+    if run.world > 1:
+        from accelerate.utils import gather_object
+
+        everyone = gather_object([own])
+    state: dict[str, Any] = {
+        "fingerprint": run.fingerprint,
+        "done": done,
+        "step": run.now.step,
+        "epoch": run.now.epoch,
+        "batch": run.batch,
+        "stopped": run.stopped,
+        "seconds": seconds,
+        "threads": torch.get_num_threads(),
+        "log": run.ctx.log_text,
+        "rng": everyone,
+        "trainables": {name: part.state_dict() for name, part in run.parts.items()},
+    }
+    if not done:
+        scaler = run.accelerator.scaler
+        state |= {
+            "optimizer": run.raw_optimizer.state_dict(),
+            "scheduler": _plain(run.scheduler.state_dict()),
+            "scaler": None if scaler is None else scaler.state_dict(),
+            "ema": None if run.ema is None else run.ema.state(),
+            "meter": run.meter.state(),
+        }
+    return state
+
+
+def put(run: _Fit, state: Mapping[str, Any]) -> None:
+    """Bring a fit to a state that `take` took."""
+    for name, part in run.parts.items():
+        part.load_state_dict(state["trainables"][name])
+    run.now.step = run.resumed = state["step"]
+    run.now.epoch, run.batch = state["epoch"], state["batch"]
+    run.stopped, run.seconds_before = state["stopped"], state["seconds"]
+    run.ctx.restore_log(state["log"])
+    if not state["done"]:
+        run.raw_optimizer.load_state_dict(state["optimizer"])
+        run.scheduler.load_state_dict(state["scheduler"])
+        if state["scaler"] is not None and run.accelerator.scaler is not None:
+            run.accelerator.scaler.load_state_dict(state["scaler"])
+        if run.ema is not None:
+            run.ema.load(state["ema"])
+        run.meter.load(state["meter"])
+    if run.accelerator.process_index < len(state["rng"]):
+        seeds.restore(state["rng"][run.accelerator.process_index])
+
+
+def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
+    """A scheduler's state without its functions, which are made anew."""
+    return {k: v for k, v in state.items() if k != "lr_lambdas"} | {"lr_lambdas": [None]}
