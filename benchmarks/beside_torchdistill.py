@@ -9,9 +9,10 @@ The job: ResNet-56 -> ResNet-20, 32 x 32, batch 64, SGD with momentum, 0.1 CE + 
 the same models with the same weights, the same images. torchdistill gets the images normalised
 already, as float tensors in memory and a loader without worker processes, which is the fastest way
 to feed it; bequeath gets them as uint8 and each model normalises them itself. Its own loop is the
-one of its examples without their metric logger.
+one of its examples without their metric logger. A run is of a few epochs, set-up included for
+bequeath (optimizer, log, checkpoint) and not for torchdistill.
 
-It runs in a process of its own which waits while bequeath works, and the other way round. An epoch
+It runs in a process of its own which waits while bequeath works, and the other way round. One run
 of each arm per round; ratios are medians over the rounds:
 
     live     images/s of bequeath with a live teacher / of torchdistill        >= 1.00
@@ -45,6 +46,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("python", help="the Python of an environment with torchdistill 1.1.5")
     parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--json", type=Path)
@@ -79,7 +81,7 @@ def compare(root: Path, given: argparse.Namespace) -> dict[str, Any]:
     hand_over(root, data, view.load(), ours.View("student", ours.STUDENT, data).load())
 
     def ask(cache: str) -> float:
-        ctx = ours.context(ours.fresh(root), 1, cache)
+        ctx = ours.context(ours.fresh(root), given.epochs, cache)
         answers = teacher(ctx, view, data)
         return ours.train(ctx, data, answers)
 
@@ -91,18 +93,21 @@ def compare(root: Path, given: argparse.Namespace) -> dict[str, Any]:
     ) as worker:
         versions = call(worker, "hello")
         arms = {
-            "torchdistill": lambda: call(worker, "plain"),
+            "torchdistill": lambda: call(worker, f"plain {given.epochs}"),
             "bequeath live": lambda: ask("off"),
             "bequeath cached": lambda: ask("on"),
-            "torchdistill cache_output": lambda: call(worker, "cache_output"),
+            "torchdistill cache_output": lambda: call(worker, f"cache_output {given.epochs}"),
         }
         for arm in arms.values():
             arm()  # the first pass through any code is slower, and fills the cache
         times = ours.alternate(given.rounds, arms)
         call(worker, "stop")
-    speed = {k: given.images / statistics.median(v) for k, v in times.items()}
+    speed = {
+        name: given.images * given.epochs / statistics.median(each) for name, each in times.items()
+    }
     return {
         "images": given.images,
+        "epochs": given.epochs,
         "threads": given.threads,
         "versions": {**versions, "torch here": torch.__version__},
         "images_per_second": speed,
@@ -135,7 +140,7 @@ def hand_over(root: Path, data: Any, teacher: Any, student: Any) -> None:
 
 
 def serve(root: Path) -> None:
-    """The torchdistill side: an epoch for each line on standard input, its seconds as the answer."""
+    """The torchdistill side: each line of standard input asks for epochs, seconds are the answer."""
     from importlib.metadata import version
 
     answers = sys.stdout
@@ -155,7 +160,8 @@ def serve(root: Path) -> None:
         elif word == "stop":
             said = None
         else:
-            said = epoch(boxes[word])
+            arm, epochs = word.split()
+            said = sum(epoch(boxes[arm], number) for number in range(int(epochs)))
         print(json.dumps(said), file=answers, flush=True)
         if word == "stop":
             return
@@ -217,10 +223,10 @@ def build(path: Path, name: str) -> torch.nn.Module:
     return built
 
 
-def epoch(training: Any) -> float:
-    """The loop of torchdistill's examples."""
+def epoch(training: Any, number: int) -> float:
+    """Seconds of an epoch by the loop of torchdistill's examples."""
     started = time.perf_counter()
-    training.pre_epoch_process(epoch=0)
+    training.pre_epoch_process(epoch=number)
     for x, y, supplement in training.train_data_loader:
         loss = training.forward_process(x, y, supplement)
         training.post_forward_process(loss)

@@ -5,10 +5,13 @@
 Three measurements, all with synthetic images and fresh weights (the numbers in a model do not
 change its speed):
 
-    epoch    an epoch with the teacher cached / an epoch of the student alone         <= 1.10
+    epoch    a run with the teacher cached already / a run of the student alone        <= 1.10
     run      the whole run with the live teacher / with a cache that is not there yet  >= 1.60
-             (that is: with asking, writing and checking), at ten epochs
+             (that is: with asking, writing and checking)
     memory   peak resident memory of training with the teacher cached / student alone
+
+A run is of ten epochs: the start of a run, and the gradient shares that fit measures at a few steps
+of it where there is more than one term, belong to it but not to one epoch.
 
 Arms alternate in one process and the ratio is the median over the rounds, so that a machine that
 is busy with other things slows both. Memory is measured in a process of its own for each arm.
@@ -116,13 +119,13 @@ def ratio(times: dict[str, list[float]], above: str, below: str) -> dict[str, An
     }
 
 
-def measure_epoch(data: ArraySamples, rounds: int, root: Path) -> dict[str, Any]:
-    warm = context(fresh(root), 1, "on")
+def measure_epoch(data: ArraySamples, epochs: int, rounds: int, root: Path) -> dict[str, Any]:
+    warm = context(fresh(root), epochs, "on")
     answers = teacher(warm, View("teacher", TEACHER, data), data)
     assert isinstance(answers, CachedTeacher)
 
     def one(asked: Any) -> float:
-        return train(context(fresh(root), 1, "on"), data, asked)
+        return train(context(fresh(root), epochs, "on"), data, asked)
 
     one(None)  # the first pass through any code is slower
     times = alternate(rounds, {"cached": lambda: one(answers), "alone": lambda: one(None)})
@@ -183,10 +186,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         os.environ["BEQUEATH_CACHE"] = str(root / "cache")
-        found: dict[str, Any] = {"images": given.images, "threads": given.threads}
-        found["epoch"] = measure_epoch(data, given.rounds, root)
+        found: dict[str, Any] = {
+            "images": given.images,
+            "epochs": given.epochs,
+            "threads": given.threads,
+        }
+        found["epoch"] = measure_epoch(data, given.epochs, given.rounds, root)
         found["run"] = measure_run(data, given.epochs, max(1, given.rounds // 2), root)
-        found["run"]["epochs"] = given.epochs
         found["memory"] = measure_memory(given.images, given.threads, root)
     e, r, m = found["epoch"], found["run"], found["memory"]
     print(f"epoch, cached / alone   {e['ratio']:.3f}  ({e['low']:.3f} to {e['high']:.3f})")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bequeath.evidence.judge import Judgement
     from bequeath.given.models import load_model
     from bequeath.job.api import load_job
     from bequeath.job.job import Job
@@ -87,11 +88,11 @@ def check(
     return loaded
 
 
-def reproduce(name: str, *, scale: str = "smoke", out: str | Path | None = None) -> Path:
-    """Run the published claim `name` at a scale (smoke, small, paper); the folder of its report."""
+def reproduce(name: str, *, scale: str = "smoke", out: str | Path | None = None) -> Judgement:
+    """Run the published claim `name` at a scale (smoke, small, paper) and judge it."""
     from bequeath.fleet import reproduce as reproduce_claim
 
-    return reproduce_claim(name, scale, Path(out) if out is not None else None)
+    return reproduce_claim(name, scale, out)
 
 
 def _loaded(job: Job | str | Path | Mapping[str, Any], allow_code: bool) -> Job:

@@ -192,7 +192,7 @@ def reproduce(
     """Test a published claim."""
     from bequeath.fleet import reproduce as reproduce_claim
 
-    _done(reproduce_claim(name, scale.value, out))
+    reproduce_claim(name, scale.value, out)
 
 
 @app.command()
@@ -200,7 +200,7 @@ def demo(out: Out = None) -> None:
     """Distil a small model on data that is here, in about a minute."""
     from bequeath.fleet import demo as run_demo
 
-    _done(run_demo(out))
+    _done(run_demo(out or Path("bequeath-demo")))
 
 
 @app.command()

@@ -130,7 +130,7 @@ def test_show(folder: Path) -> None:
     plain = parse(done.stdout, "shown").plain
     assert plain["train"]["optimizer"]["lr"] == 1e-4 and plain["method"][1]["as"] == "nd-soft"
     assert re.search(r"^ +lr: 0.0001 +# --set$", done.stdout, re.M)
-    assert re.search(r"^ +temperature: 8.0 +# job.yaml:2:53$", done.stdout, re.M)
+    assert re.search(r"^ +temperature: 8.0 +# job.yaml:2:51$", done.stdout, re.M)
     assert re.search(r"^seeds: \[0, 1, 2\] +# default$", done.stdout, re.M)
     (folder / "again.yaml").write_text(done.stdout, encoding="utf-8")
     again = bequeath(folder, "show", "again.yaml", "--json")

@@ -62,6 +62,15 @@ def test_the_licence_is_never_guessed(tmp_path: Path, found: set[Any], expected:
     assert split(write_card(out))[0]["license"] == expected
 
 
+def test_no_folder_of_this_machine_is_published(tmp_path: Path) -> None:
+    out = make_out(tmp_path / "out", arms=("kd",), seeds=1, n=60, steps=20, baseline=None)
+    path = out / "runs/kd/seed-0/record.json"
+    text = path.read_text(encoding="utf-8").replace("file:teacher/", "file:/home/someone/t/best")
+    path.write_text(text, encoding="utf-8")
+    _, body = split(write_card(out))
+    assert "`file:best`" in body and "someone" not in body
+
+
 def test_names_are_no_markup(tmp_path: Path) -> None:
     out = make_out(tmp_path / "out", arms=("ce", "kd"), seeds=1, n=60, steps=20)
     path = out / "runs/kd/seed-0/record.json"

@@ -163,6 +163,51 @@ def test_transformers_text_model(tmp_path):
     assert str(tmp_path) not in (tmp_path / "out" / "bequeath.json").read_text()
 
 
+def test_transformers_weights_that_are_not_whole(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    folder, data = tiny_bert(tmp_path / "bert"), texts()
+    encoder = transformers.BertModel(transformers.BertConfig.from_pretrained(folder))
+    encoder.save_pretrained(folder)
+    handle = model_handle("m", f"hf:{folder}")
+    assert handle.facts.n_classes is None
+    model = handle.load(data=data, seed=0)  # an encoder has no classifier yet: a fresh one
+    mine = model.module.bert.embeddings.word_embeddings.weight
+    assert torch.equal(mine, encoder.embeddings.word_embeddings.weight)
+    assert handle.load(data=data, seed=0).facts.hash == model.facts.hash
+    path = folder / "model.safetensors"
+    state = load_file(path)
+    del state["encoder.layer.0.output.dense.weight"]
+    save_file(state, path, metadata={"format": "pt"})
+    with pytest.raises(JobError, match=r"M306(.|\n)*encoder.layer.0.output.dense.weight"):
+        model_handle("m", f"hf:{folder}").load(data=data)
+    path.write_bytes(path.read_bytes()[:-10])
+    (problem,) = model_handle("m", f"hf:{folder}").static_problems()
+    assert problem.code == "M302"
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    model = model_handle("m", "zoo:resnet8").load(n_classes=3)
+    with pytest.raises(FileExistsError):
+        model.save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    model.save(tmp_path / "out")
+    model.save(tmp_path / "out")
+    assert load_model(tmp_path / "out").facts.hash == model.facts.hash
+
+
+def test_a_failed_save_leaves_nothing(tmp_path, monkeypatch):
+    model = model_handle("m", "zoo:resnet8").load(n_classes=3)
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bequeath.given.bound.save_tensors", full)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", [8, 12])
 def test_transformers_image_model(size, tmp_path):
     transformers = pytest.importorskip("transformers")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from bequeath.given.facts import DataFacts, ModelFacts
-from bequeath.job import load_job
+from bequeath.job.api import load_job
 from bequeath.job.job import Job
 from bequeath.job.meaning import class_problems
 from bequeath.kernel.errors import JobError, Problem

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bequeath.job import load_job
+from bequeath.job.api import load_job
 from bequeath.job.document import Document, from_plain
 from bequeath.job.job import Job
 from bequeath.job.load import load_document
@@ -278,7 +278,7 @@ def test_a_shown_job_is_the_same_job(tmp_path: Path) -> None:
     assert resolve(Document(from_plain(job.to_dict()))).to_dict() == job.to_dict()
     lines = {line.split("#")[0].strip(): line for line in job.to_yaml(origins=True).splitlines()}
     assert lines["lr: 0.0001"].endswith("# --set")
-    assert lines["time: 5400.0"].endswith("a b: ü.yaml:5:16")
+    assert lines["time: 5400.0"].endswith("a b: ü.yaml:6:16")
     assert lines["hidden: [4, 4]"].endswith("a b: ü.yaml:3:19")
     assert lines["clip: null"].endswith("# default")
     assert lines["- name: kd"].endswith("a b: ü.yaml:2:17")

@@ -7,6 +7,7 @@ import json
 import threading
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from torch import nn
 from torch.nn import functional as F
 
 import bequeath.signals.teacher as door
-from bequeath.given.access import Access
+from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
+from bequeath.given.bound import BoundModel, hash_tensors
+from bequeath.given.given import Given
+from bequeath.given.samples import ArraySamples
 from bequeath.kernel.errors import JobError, RunError
 from bequeath.signals.cached import CachedTeacher
 from bequeath.signals.live import LiveTeacher
@@ -422,3 +426,33 @@ def test_no_global_random_number_is_used(context: Make, data: Images) -> None:
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
     assert isinstance(ModelView().load().module, Net)
+
+
+def test_through_the_seal(context: Make, data: Images) -> None:
+    """A method that may see answers and no labels gets the same, live and cached."""
+    samples = ArraySamples("image", data.x, data.y, ("a", "b", "c", "d"))
+    needs = Needs(
+        models={"teacher": ModelNeed(Access.LOGITS)}, data={"train": DataNeed(Labels.NONE)}
+    )
+    model = ModelView().load()
+    known = replace(model.facts, hash=hash_tensors(model.module))
+
+    def given() -> Given:
+        opened = BoundModel(model.module, model.preprocess, known, model.source)
+        return Given(needs, {"teacher": lambda: opened}, {"teacher": known}, {"train": samples})
+
+    def asked(cache: str) -> list[torch.Tensor]:
+        ctx, seen = context(cache=cache, augment=VIEWS), given()
+        answers = teacher(ctx, seen.model("teacher"), seen.data("train"))
+        made = Batches(seen.data("train"), 16, ctx.seed, ctx.train.augment)
+        batches = [batch for epoch in range(3) for batch in made.epoch(epoch)]
+        assert "y" not in batches[0] and seen.attempts == []
+        return [answers(batch).logits for batch in batches] + [
+            signal.logits for _, signal in answers.over_data()
+        ]
+
+    for kept, live in zip(asked("on"), asked("off"), strict=True):
+        torch.testing.assert_close(kept, live, rtol=1e-5, atol=1e-6)
+    ctx = context(augment=VIEWS)
+    cached(ctx, given().model("teacher"), given().data("train"))  # type: ignore[arg-type]
+    assert ctx.notes["cache"]["hit"] is True

@@ -81,6 +81,12 @@ def test_stopped_at_every_step(tmp_path):
     assert _log(tmp_path / "whole") == _log(tmp_path / "parts")
 
 
+def test_stopped_in_the_last_step(tmp_path):
+    model, _, _ = _run(tmp_path, stop_at=10)
+    again, result, _ = _run(tmp_path)
+    assert result.resumed == 10 and same(weights(model), weights(again))
+
+
 def test_random_views_go_on(tmp_path):
     pytest.importorskip("bequeath.given.views")
 

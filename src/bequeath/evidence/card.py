@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from bequeath.evidence.record import RunRecord
@@ -112,7 +112,7 @@ def _judged_on(inputs: Inputs) -> tuple[str, str]:
     evaluate = inputs.job.get("evaluate")
     role = evaluate.get("data", "test") if isinstance(evaluate, dict) else "test"
     source = _headline(inputs).provenance.data.get(role)
-    return str(role), words.clean(source.ref, 120) if source else "test data"
+    return str(role), words.clean(_public(source.ref), 120) if source else "test data"
 
 
 def _licence(record: RunRecord) -> tuple[str, str | None]:
@@ -138,13 +138,14 @@ def _what(inputs: Inputs) -> str:
     for role, source in sorted(record.provenance.models.items()):
         licence = source.licence or "unknown"
         lines.append(
-            f"- **{_text(role)}:** {_code(source.ref)}, hash `{source.hash or 'unknown'}`, "
-            f"licence {_text(licence)}"
+            f"- **{_text(role)}:** {_code(_public(source.ref))}, "
+            f"hash `{source.hash or 'unknown'}`, licence {_text(licence)}"
         )
     for role, data in sorted(record.provenance.data.items()):
         size = "" if data.n is None else f", {data.n:,} samples"
         lines.append(
-            f"- **Data, {_text(role)}:** {_code(data.ref)}{size}, hash `{data.hash or 'unknown'}`"
+            f"- **Data, {_text(role)}:** {_code(_public(data.ref))}{size}, "
+            f"hash `{data.hash or 'unknown'}`"
         )
     lines.append(f"- **Which model this is:** {HEADLINE_RULE} (seed {record.run.seed}).")
     return "## What it is\n\n" + "\n".join(lines)
@@ -252,6 +253,16 @@ def _provenance(inputs: Inputs) -> str:
 def _text(text: str | None) -> str:
     """A name in Markdown: no markup, no table cell, no HTML begins in it."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", words.clean(text or "", 1000))
+
+
+def _public(ref: str) -> str:
+    """A reference without the folders of the machine it was on: the card is made to be published.
+
+    `file:/home/me/models/teacher` -> `file:teacher`; relative references stay as they are.
+    """
+    scheme, colon, rest = ref.partition(":")
+    path = PurePath(rest)
+    return f"{scheme}:{path.name}" if colon and path.is_absolute() else ref
 
 
 def _code(text: str) -> str:

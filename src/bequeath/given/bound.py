@@ -74,12 +74,15 @@ class BoundModel(nn.Module):
     def save(self, folder: Path) -> None:
         """Write a folder that plain timm, transformers, torchvision or torch opens.
 
-        The folder is whole or absent; an older one of the same name is replaced. `bequeath.json`
-        says how to open it without bequeath, and `file:FOLDER` opens it with it.
+        The folder is whole or absent; an older model of the same name is replaced, a folder with
+        anything else in it is left alone (FileExistsError). `bequeath.json` says how to open it
+        without bequeath, and `file:FOLDER` opens it with it.
         """
         from bequeath.given.model_schemes import scheme
 
         folder = Path(folder)
+        if folder.exists() and not (folder / "bequeath.json").is_file() and any(folder.iterdir()):
+            raise FileExistsError(f"`{folder}` is there and holds something else than a model")
         with whole_folder(folder) as part:
             load = scheme(self.source.scheme).save(self, part)
             write_json(part / "bequeath.json", self._record(load))

@@ -83,7 +83,9 @@ class DataHandle:
         n_classes = len(classes) if classes is not None else None
         if n_classes is None and options.classes is None:
             n_classes = options.n_classes
-        facts = DataFacts(found.kind, n, found.shape, classes, n_classes, labelled=options.labels)
+        facts = DataFacts(
+            found.kind, n, found.shape or None, classes, n_classes, labelled=options.labels
+        )
         return facts, self._placed(problems)
 
     def _scheme(self) -> tuple[str, Any, Any]:
@@ -132,7 +134,7 @@ def _load(rest: str, find: Any, read: Any, options: Any) -> Samples:
     if y is not None and options.labels:
         labels = torch.from_numpy(y)
     if isinstance(raw.x, Pictures):
-        return open_images(
+        samples: Samples = open_images(
             raw.x.pick(rows.tolist()),
             labels,
             classes,
@@ -141,11 +143,12 @@ def _load(rest: str, find: Any, read: Any, options: Any) -> Samples:
             skip_bad=options.skip_bad,
             limit=memory_limit(options),
         )
-    if raw.kind == "text":
+    elif raw.kind == "text":
         samples = ArraySamples("text", [raw.x[i] for i in rows.tolist()], labels, classes)
     else:
         x = torch.from_numpy(raw.x if len(rows) == n else raw.x[rows])
         samples = ArraySamples(raw.kind, x, labels, classes)
-    if problems := scan(samples, rows.tolist(), raw.unit):
+    meant = options.classes is not None  # whoever chose one class knows it is one
+    if problems := scan(samples, rows.tolist(), raw.unit, one_class=meant):
         raise JobError(problems)
     return samples

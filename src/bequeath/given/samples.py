@@ -246,10 +246,17 @@ def open_images(
     return ArraySamples("image", x, y, classes, hash=h.hexdigest(), skipped=skipped)
 
 
-def scan(samples: Samples, rows: Sequence[int] | None = None, unit: str = "row") -> list[Problem]:
+def scan(
+    samples: Samples,
+    rows: Sequence[int] | None = None,
+    unit: str = "row",
+    *,
+    one_class: bool = False,
+) -> list[Problem]:
     """What is wrong with the content: empty, NaN or infinity, labels out of range, one class.
 
-    rows: what the samples are numbered in their source, for the messages.
+    rows: what the samples are numbered in their source, for the messages. one_class: a single
+    class is meant.
     """
     n, k = len(samples), len(samples.classes)
     if n == 0:
@@ -267,7 +274,7 @@ def scan(samples: Samples, rows: Sequence[int] | None = None, unit: str = "row")
             note = f"{rows_named(named, unit)} (the first is 0)"
             message = f"{len(bad)} labels lie outside 0..{k - 1}"
             problems.append(Problem("D207", message, at=("ref",), notes=(note,)))
-        if k < 2:
+        if k < 2 and not one_class:
             only = f"`{samples.classes[0]}`" if k else "none"
             problems.append(
                 Problem(

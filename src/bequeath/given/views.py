@@ -12,6 +12,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+_GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, splitmix64's step
+
 
 class Augment(Protocol):
     """crop: pixels of zero padding around the image before a crop of its own size. flip: mirror
@@ -110,6 +112,3 @@ def _wrap(value: int) -> int:
     """The int64 with the same lowest 64 bits."""
     value &= 2**64 - 1
     return value - 2**64 if value >= 2**63 else value
-
-
-_GOLDEN = 0x9E3779B97F4A7C15

@@ -1,6 +1,1 @@
-"""What the user wrote: schema, YAML with positions, located errors, overrides. No torch here."""
-
-from bequeath.job.api import load_job
-from bequeath.job.job import Arm, Job, Reference
-
-__all__ = ["Arm", "Job", "Reference", "load_job"]
+"""What the user wrote: schema, YAML with places, overrides, located errors. Never imports torch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -71,17 +71,23 @@ def topic_page(topic: tell.Topic) -> RenderableType:
     )
 
 
-def cache_table(contents: Iterable[Any]) -> RenderableType:
-    """The cached answers of teachers: one row each, whatever facts it has, and the sum."""
-    rows = [one if isinstance(one, Mapping) else vars(one) for one in contents]
-    if not rows:
+def cache_table(contents: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The cached answers of teachers, one row each, and what they take together."""
+    if not contents:
         return Text("nothing is cached")
-    names = list(rows[0])
-    table = _table(*names)
-    for row in rows:
-        table.add_row(*(_cell(name, row.get(name)) for name in names))
-    total = sum(row.get("bytes", 0) for row in rows)
-    return Group(table, Text(f"{len(rows)} entries, {show_size(total)}")) if total else table
+    table = _table("key", "teacher", "samples", "views", "outputs", "size", "made")
+    for one in contents:
+        table.add_row(
+            one["key"][:8],
+            str(one["teacher"]),
+            shown(one["samples"]),
+            shown(one["views"]),
+            ", ".join(one["outputs"]),
+            show_size(one["bytes"]),
+            str(one["created"])[:16].replace("T", " "),
+        )
+    total = sum(one["bytes"] for one in contents)
+    return Group(table, Text(f"{len(contents)} in all, {show_size(total)}", "dim"))
 
 
 def _method_page(method: Method) -> RenderableType:
@@ -128,7 +134,3 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
-
-
-def _cell(name: str, value: Any) -> str:
-    return show_size(value) if name == "bytes" else shown(value)

@@ -52,15 +52,17 @@ def _metrics(names: tuple[str, ...]) -> tuple[str, ...]:
 class Evaluate(Strict):
     """What the results are judged by."""
 
-    data: str = Field("test", description="the data set that judges, by its name under `data:`")
+    data: str = Field(
+        default="test", description="the data set that judges, by its name under `data:`"
+    )
     metrics: Annotated[tuple[str, ...], AfterValidator(_metrics)] = Field(
-        ("accuracy",),
+        default=("accuracy",),
         min_length=1,
         description=f"the first decides; there are: {', '.join(NAMES)}",
         json_schema_extra={"items": {"type": "string", "enum": list(NAMES)}},
     )
     margin: float = Field(
-        0.01, gt=0, lt=1, description="a difference below this counts as none (equivalence)"
+        default=0.01, gt=0, lt=1, description="a difference below this counts as none (equivalence)"
     )
 
 
@@ -69,15 +71,19 @@ class Top(Strict):
 
     want: str = Field(description="what to do: a family, e.g. distill")
     method: Any = Field(description="a method's name, a mapping with its settings, or a list")
-    models: dict[str, Any] = Field({}, description="role -> reference of a model")
-    data: dict[str, Any] = Field({}, description="role -> reference of a data set")
-    graphs: dict[str, str] = Field({}, description="role -> reference of a graph")
-    evaluate: Evaluate = Field(Evaluate(), description="what the results are judged by")
-    seeds: Seeds = Field((0, 1, 2), description="how many seeds (5: 0 to 4), or which")
-    budget: Budget = Field(Budget(), description="what the job may cost")
-    train: Train = Field(Train(), description="how gradient methods train, the same for every arm")
-    out: str | None = Field(
-        None, min_length=1, description="output folder (default: runs/NAME OF THE JOB FILE)"
+    models: dict[str, Any] = Field(default={}, description="role -> reference of a model")
+    data: dict[str, Any] = Field(default={}, description="role -> reference of a data set")
+    graphs: dict[str, str] = Field(default={}, description="role -> reference of a graph")
+    evaluate: Evaluate = Field(default=Evaluate(), description="what the results are judged by")
+    seeds: Seeds = Field(default=(0, 1, 2), description="how many seeds (5: 0 to 4), or which")
+    budget: Budget = Field(default=Budget(), description="what the job may cost")
+    train: Train = Field(
+        default=Train(), description="how gradient methods train, the same for every arm"
     )
-    baselines: bool = Field(True, description="add the baselines that answer: was it worth it?")
-    extends: str | None = Field(None, description="a job file this one is laid over")
+    out: str | None = Field(
+        default=None, min_length=1, description="output folder (default: runs/NAME OF THE JOB FILE)"
+    )
+    baselines: bool = Field(
+        default=True, description="add the baselines that answer: was it worth it?"
+    )
+    extends: str | None = Field(default=None, description="a job file this one is laid over")

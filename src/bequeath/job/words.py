@@ -38,7 +38,8 @@ def kind(prop: dict[str, Any], defs: dict[str, Any]) -> str:
         return kind(defs.get(prop["$ref"].rpartition("/")[2], {}), defs)
     if "anyOf" in prop:
         parts = [kind(one, defs) for one in prop["anyOf"] if one.get("type") != "null"]
-        return " or ".join(dict.fromkeys(parts))
+        example = f", e.g. {prop['examples'][0]}" if prop.get("examples") else ""
+        return " or ".join(dict.fromkeys(parts)) + example
     if "enum" in prop:
         return "one of " + ", ".join(shown(one) for one in prop["enum"])
     if "const" in prop:

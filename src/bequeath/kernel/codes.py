@@ -416,10 +416,29 @@ CODES: dict[str, Code] = {
         "Some tensors hold NaN or infinity; everything computed with them would too.",
         "Use an earlier checkpoint of the model.",
     ),
+    "M340": Code(
+        "no such module in the model",
+        "A tap names a module by its path, and the model has none at that path.",
+        "Use a path as `named_modules()` of the model gives it. The error lists near "
+        "matches and the paths there are.",
+    ),
     "R501": Code(
         "no place to write",
         "The output folder cannot be made or written into.",
         "Choose another with `out:` or `--set out=FOLDER`.",
+    ),
+    "R520": Code(
+        "out of the memory budget",
+        "The run holds more memory than `budget.memory` allows, so it was stopped. Its last"
+        " checkpoint is kept.",
+        "Lower `train.batch_size` and raise `train.accumulate` by the same factor (the "
+        "result is the same), or raise the budget.",
+    ),
+    "R521": Code(
+        "a checkpoint could not be written",
+        "The disk did not take the file: it is full, or not writable. The checkpoint before"
+        " it is untouched.",
+        "Free some space or choose another `out`, then run the same command again: it goes on.",
     ),
     "R561": Code(
         "the record of a run cannot be read",
@@ -525,5 +544,60 @@ CODES: dict[str, Code] = {
         "there is no such teacher cache",
         "`bequeath cache --clear KEY` names a cache that is not there.",
         "See the keys with `bequeath cache`.",
+    ),
+    "T601": Code(
+        "a loss term is not finite",
+        "A term of the loss became infinite or not a number. Going on would spoil every "
+        "weight, so training stopped before they were changed (on an accelerator at most "
+        "sixteen steps later).",
+        "Look at the samples that are named; lower `train.optimizer.lr`, set `train.clip`, "
+        "or use `precision: fp32`.",
+    ),
+    "T602": Code(
+        "the gradient is not finite",
+        "The loss was finite and its gradient was not: the derivative of a term is infinite"
+        " where it was taken (a square root or a norm at 0), or it overflowed.",
+        "Set `train.clip`, lower `train.optimizer.lr`, or keep the term away from the point"
+        " where it has no derivative.",
+    ),
+    "T603": Code(
+        "nothing to train",
+        "No parameter of the models that the method trains wants a gradient.",
+        "Unfreeze what should be trained, or name another model.",
+    ),
+    "T604": Code(
+        "a training step returned something else",
+        "A step returns a dict of named terms, each with a 0-d tensor as its numerator and "
+        "a count; terms over the same things share one count.",
+        'Return `{"name": Term(value, count)}`, or use `mean_over(losses)` for losses given'
+        " one a sample.",
+    ),
+    "T605": Code(
+        "the loss does not depend on what is trained",
+        "No gradient reaches a trained parameter: the loss was computed from detached "
+        "tensors, from labels alone, or from another model.",
+        "Compute the loss from the output of the model that is trained, outside of `no_grad`.",
+    ),
+    "T606": Code(
+        "no such device",
+        "`train.device` names a device that this machine does not have, or that this torch "
+        "was not built for.",
+        "Use `train.device: auto`, which takes what is there.",
+    ),
+    "T607": Code(
+        "precision not possible on the device",
+        "The CPU computes in fp32 and bf16, not in fp16.",
+        "Use `train.precision: bf16` or `fp32`.",
+    ),
+    "T608": Code(
+        "nothing to train on",
+        "The training data has no sample.",
+        "Correct the split or the selection of the data.",
+    ),
+    "T609": Code(
+        "way of distributing not supported",
+        "The launcher asked for sharded training (FSDP, DeepSpeed); checkpoints and exact "
+        "gradients are only tested for data parallelism.",
+        "Launch with plain data parallelism, for example `accelerate launch --multi_gpu`.",
     ),
 }

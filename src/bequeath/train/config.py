@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from bequeath.kernel import units
 
-Seconds = Annotated[float, BeforeValidator(units.seconds)]
-Bytes = Annotated[int, BeforeValidator(units.size)]
+# for editors and help: a number, or a text with its unit
+_DURATION = {"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["30m"]}
+_SIZE = {"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["8GB"]}
+Seconds = Annotated[float, BeforeValidator(units.seconds), WithJsonSchema(_DURATION)]
+Bytes = Annotated[int, BeforeValidator(units.size), WithJsonSchema(_SIZE)]
 
 
 class Strict(BaseModel):

@@ -96,6 +96,8 @@ def fit(
             with watch() as interruption:
                 run.loop(interruption)
             run.finish()
+            if interruption.signal:  # it came in the last step
+                raise Interrupted(f"stopped by {interruption.signal}; run it again to go on")
     finally:
         run.close()
     ctx.fits[name] = result = run.result()
@@ -223,13 +225,17 @@ class _Fit:
         self.meter.step(self.now.step + 1, self._clip())
         self.lr = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
-        self.optimizer.zero_grad()
+        self._forget_gradients()
         self.scheduler.step()
         if self.ema is not None:
             self.ema.update()
         self.now.step += 1
         if self.batch == len(self.source):
             self.now.epoch, self.batch = self.now.epoch + 1, 0
+
+    def _forget_gradients(self) -> None:
+        for p in self.params:
+            p.grad = None
 
     def _clip(self) -> Tensor | None:
         """Clip the gradient; its norm before that. None where only the loss scaler knows it."""
@@ -314,7 +320,6 @@ class _Fit:
         self.meter.flush()
         if self.ema is not None and self.now.step:
             self.ema.apply()
-        self.optimizer.zero_grad()
         self.save(done=True)
 
     def result(self) -> FitResult:
@@ -327,6 +332,7 @@ class _Fit:
             self.progress.close()
         for part in self.parts.values():
             part.eval()
+        self._forget_gradients()
         # Accelerate keeps what it prepared. Its `free_memory` would collect garbage too: 0.1 s.
         self.accelerator._models.clear()
         self.accelerator._optimizers.clear()

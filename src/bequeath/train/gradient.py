@@ -54,7 +54,7 @@ def check(terms: Any) -> Mapping[str, Term]:
     return terms
 
 
-def norm(tensors: Sequence[Tensor]) -> Tensor:
+def norm(tensors: list[Tensor]) -> Tensor:
     """The L2 norm of all of them together, a 0-d tensor."""
     if len({(t.device, t.dtype) for t in tensors}) == 1:
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))

@@ -70,7 +70,7 @@ def render(inputs: Inputs) -> str:
         policy=_policy(script),
         style=Markup(style),
         script=Markup(script),
-        answer=_answer(clean(comparison.sentence, 1000)),
+        answer=split_answer(clean(comparison.sentence, 1000)),
         kicker=_kicker(inputs),
         warnings=view.warnings(comparison),
         dirty=origin.dirty(inputs),
@@ -101,10 +101,14 @@ def render(inputs: Inputs) -> str:
     )
 
 
-def _answer(sentence: str) -> tuple[str, str]:
-    """The first clause, which is set large, and the rest of the sentence."""
-    first, mark, rest = sentence.partition(";")
-    return first + mark, rest.strip()
+def split_answer(sentence: str) -> tuple[str, str]:
+    """The first clause, which is set large, and the rest; a `;` in brackets ends no clause."""
+    depth = 0
+    for place, letter in enumerate(sentence):
+        depth += (letter == "(") - (letter == ")")
+        if letter == ";" and depth == 0:
+            return sentence[: place + 1], sentence[place + 1 :].strip()
+    return sentence, ""
 
 
 def _figures(inputs: Inputs) -> dict[str, list[pictures.Picture]]:

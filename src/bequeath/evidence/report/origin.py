@@ -60,7 +60,7 @@ def facts(inputs: Inputs) -> list[tuple[str, str]]:
     made = [
         ("bequeath", _distinct(r.provenance.bequeath for r in records)),
         ("code", commits),
-        ("job", _distinct(r.provenance.job_hash for r in records)),
+        ("experiments", _distinct(r.provenance.job_hash for r in records)),
         ("started", min(r.provenance.started for r in records)),
         ("last run started", max(r.provenance.started for r in records)),
         ("machine", _distinct(_machine(r) for r in records)),

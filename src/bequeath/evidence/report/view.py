@@ -271,21 +271,29 @@ def _confusion(confusion: Confusion, names: list[str]) -> dict[str, Any]:
     }  # fmt: skip
     counts = confusion.counts
     if counts is not None and len(names) <= MOST_CELLS:
-        made["rows"] = [
-            (
-                names[k],
-                [
-                    (
-                        f"{cell / confusion.n_seeds:.1f}".removesuffix(".0"),
-                        f"{cell / max(1, sum(row)):.3f}",
-                        j == k,
-                    )
-                    for j, cell in enumerate(row)
-                ],
-            )
-            for k, row in enumerate(counts)
-        ]
+        made["rows"] = _heat(counts, names, confusion.n_seeds)
     return made
+
+
+def _heat(counts: list[list[int]], names: list[str], seeds: int) -> list[Any]:
+    """Rows of (text, shade, right answer): right answers by their share of the row, mistakes by
+    their share of the row against the largest such share."""
+    shares = [[cell / max(1, sum(row)) for cell in row] for row in counts]
+    worst = max((s for k, row in enumerate(shares) for j, s in enumerate(row) if j != k), default=0)
+    return [
+        (
+            names[k],
+            [
+                (
+                    f"{cell / seeds:.1f}".removesuffix(".0"),
+                    f"{shares[k][j] if j == k else shares[k][j] / (worst or 1):.3f}",
+                    j == k,
+                )
+                for j, cell in enumerate(row)
+            ],
+        )
+        for k, row in enumerate(counts)
+    ]
 
 
 def flip_lists(inputs: Inputs) -> list[dict[str, Any]]:

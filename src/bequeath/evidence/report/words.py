@@ -78,7 +78,7 @@ def times(ratio: float) -> str:
         return "–"
     if ratio < 0.67:
         return f"1/{1 / ratio:.2g}" if ratio > 0.01 else f"1/{1 / ratio:,.0f}"
-    return f"{ratio:.3g} ×"
+    return f"{ratio:.2g} ×" if ratio < 10 else f"{ratio:,.0f} ×"
 
 
 def flat(value: Any) -> str:
