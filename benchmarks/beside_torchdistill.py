@@ -140,7 +140,7 @@ def hand_over(root: Path, data: Any, teacher: Any, student: Any) -> None:
 
 
 def serve(root: Path) -> None:
-    """The torchdistill side: each line of standard input asks for epochs, seconds are the answer."""
+    """The torchdistill side: a line of standard input asks for epochs, seconds are the answer."""
     from importlib.metadata import version
 
     answers = sys.stdout

@@ -205,6 +205,7 @@ def demo(out: Out = None) -> None:
 
 @app.command()
 def cache(
+    key: Annotated[str | None, typer.Argument(help="With --clear: only this one.")] = None,
     clear: Annotated[bool, typer.Option("--clear", help="Delete what is kept.")] = False,
 ) -> None:
     """Show, or clear, the teachers' answers kept on disk."""
@@ -212,7 +213,7 @@ def cache(
     from bequeath.signals import cache as answers
 
     if clear:
-        answers.clear()
+        answers.clear(key)
     _print(cache_table(answers.contents()))
 
 

@@ -270,6 +270,10 @@ def test_contents_and_clear() -> None:
     with pytest.raises(RunError) as caught:
         clear(two.key)
     assert caught.value.problem.code == "S710" and one.key in caught.value.problem.notes[0]
+    filled(1, {**PARTS, "teacher": "u"})
+    with pytest.raises(RunError, match="several"):
+        clear("")
+    assert clear(two.key[:8]) > 0 and [entry["key"] for entry in contents()] == [one.key]
     clear()
     assert contents() == []
 

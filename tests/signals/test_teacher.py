@@ -24,7 +24,7 @@ from bequeath.given.bound import BoundModel, hash_tensors
 from bequeath.given.given import Given
 from bequeath.given.samples import ArraySamples
 from bequeath.kernel.errors import JobError, RunError
-from bequeath.signals.cached import CachedTeacher
+from bequeath.signals.cached import CachedTeacher, _Table
 from bequeath.signals.live import LiveTeacher
 from bequeath.signals.teacher import teacher
 from bequeath.train.batches import Batches
@@ -99,6 +99,22 @@ def test_views_can_be_mixed_in_a_batch(context: Make, data: Images) -> None:
     mixed = {"idx": idx, "view": view}
     kept._calls = 2  # the batch has no pixels to be looked at
     torch.testing.assert_close(kept(mixed).logits, table[view, idx], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("views", [None, [0, 1, 1], [1, 1, 1]])
+def test_tensors_on_a_device_and_maps_hold_the_same(views: list[int] | None) -> None:
+    rng = np.random.default_rng(0)
+    stored = [
+        {"logits": rng.normal(size=(9, 4)).astype("f4"), "f": rng.normal(size=(9, 2)).astype("f4")}
+        for _ in range(2)
+    ]
+    idx = torch.tensor([8, 0, 3])
+    view = None if views is None else torch.tensor(views)
+    maps, tensors = (_Table(stored, device).rows(idx, view) for device in (None, "cpu"))
+    for name in ("logits", "f"):
+        assert torch.equal(maps[name], tensors[name])
+        wanted = [stored[v][name][i] for i, v in zip([8, 0, 3], views or [0, 0, 0])]
+        np.testing.assert_array_equal(maps[name].numpy(), np.stack(wanted))
 
 
 def test_the_second_use_is_a_hit_and_says_what_it_saved(context: Make, data: Images) -> None:

@@ -258,7 +258,7 @@ def _text(text: str | None) -> str:
 def _public(ref: str) -> str:
     """A reference without the folders of the machine it was on: the card is made to be published.
 
-    `file:/home/me/models/teacher` -> `file:teacher`; relative references stay as they are.
+    `file:/somewhere/models/teacher` -> `file:teacher`; relative references stay as they are.
     """
     scheme, colon, rest = ref.partition(":")
     path = PurePath(rest)

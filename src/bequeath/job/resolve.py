@@ -17,6 +17,7 @@ from bequeath.job.checks import Basket, check, unknown_key
 from bequeath.job.document import Document
 from bequeath.job.job import Job, Reference
 from bequeath.job.sections import Evaluate, Top
+from bequeath.job.variables import filled
 from bequeath.kernel.errors import JobError
 from bequeath.methods.family import FAMILIES
 from bequeath.train.config import Budget, Train
@@ -30,6 +31,7 @@ def resolve(document: Document, *, allow_code: bool = False) -> Job:
 
     allow_code: `py:` references and `./file.py:name` methods may run the user's code.
     """
+    document = filled(document)
     basket = Basket(document, list(document.problems))
     data = document.plain
     if not isinstance(data, dict):
@@ -75,7 +77,7 @@ def _sections(basket: Basket, data: Mapping[str, Any]) -> dict[str, Any]:
             basket.add("J102", f"`{key}` is a mapping", (key,), label=label)
             written = {}
         values[key] = check(basket, model, written, (key,), f"`{key}`") or model()
-    for key in ("seeds", "out", "baselines", "graphs", "extends"):
+    for key in ("seeds", "out", "baselines", "graphs", "extends", "vars"):
         info = Top.model_fields[key]
         values[key] = info.get_default()
         if data.get(key) is None:

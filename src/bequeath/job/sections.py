@@ -86,4 +86,7 @@ class Top(Strict):
     baselines: bool = Field(
         default=True, description="add the baselines that answer: was it worth it?"
     )
+    vars: dict[str, str | int | float] = Field(
+        default={}, description="name -> text, used elsewhere in the job as ${name}"
+    )
     extends: str | None = Field(default=None, description="a job file this one is laid over")

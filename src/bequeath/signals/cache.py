@@ -69,22 +69,24 @@ def contents() -> list[dict[str, Any]]:
 
 
 def clear(key: str | None = None) -> int:
-    """Remove the cache `key`, or all of them; returns the bytes that are free again.
+    """Remove one cache, by its key or the beginning of it, or all; returns the bytes freed.
 
-    RunError S710 when there is no such key. A process that is reading keeps what it has open.
+    RunError S710 unless it is exactly one. A process that is reading keeps what it has open.
     """
     known = [folder.name for folder in _folders()]
-    if key is not None and key not in known:
+    chosen = known if key is None else [name for name in known if name.startswith(key)]
+    if key is not None and len(chosen) != 1:
         raise RunError(
             Problem(
                 "S710",
-                f"there is no teacher cache `{key}`",
-                notes=(f"there are: {', '.join(known) or 'none'}",),
+                f"there {'are several teacher caches' if chosen else 'is no teacher cache'} "
+                f"`{key}`",
+                notes=(f"there are: {', '.join(chosen or known) or 'none'}",),
                 remedies=("`bequeath cache` lists what is kept",),
             )
         )
     freed = 0
-    for name in known if key is None else [key]:
+    for name in chosen:
         with locked(root(), name):
             for folder in (root() / name, root() / f"{name}.damaged"):
                 freed += _bytes_in(folder)

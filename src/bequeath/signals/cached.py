@@ -43,7 +43,8 @@ class CachedTeacher:
         self._data, self._draw, self._plain = data, draw, plain
         self._device, self._seconds = device, seconds
         size = sum(values.nbytes for rows in stored for values in rows.values())
-        self._table = _Table(stored, device if size <= ON_DEVICE else None)
+        away = device is not None and torch.device(device).type != "cpu"
+        self._table = _Table(stored, device if away and size <= ON_DEVICE else None)
         self._calls = 0
         self.stats: dict[str, Any] = {"hit": hit, "saved_s": -spent, "bytes": size}
 
@@ -93,14 +94,14 @@ class CachedTeacher:
 
 
 class _Table:
-    """Rows by (sample, view): of memory maps, or of tensors where they fit on an accelerator."""
+    """Rows by (sample, view): of memory maps, or of tensors on `device` if one is named."""
 
     def __init__(self, stored: list[Rows], device: torch.device | str | None):
         self.views = len(stored)
         # a plain array over the same map: indexing np.memmap itself is several times slower
         self._maps = [{name: np.asarray(m) for name, m in rows.items()} for rows in stored]
         self._tensors: dict[str, Tensor] = {}
-        if device is not None and torch.device(device).type != "cpu":
+        if device is not None:
             self._tensors = {
                 name: torch.stack([torch.tensor(rows[name]) for rows in stored]).to(device)
                 for name in stored[0]

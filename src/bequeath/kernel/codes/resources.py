@@ -1,0 +1,108 @@
+"""Error codes of resources, folders, records (R)."""
+
+from __future__ import annotations
+
+from bequeath.kernel.codes.code import Code
+
+CODES = {
+    "R501": Code(
+        "no place to write",
+        "The output folder cannot be made or written into.",
+        "Choose another with `out:` or `--set out=FOLDER`.",
+    ),
+    "R503": Code(
+        "the disk is too small",
+        "The models and checkpoints of all runs would not fit on the disk of the output folder.",
+        "Make room, or choose a folder on another disk.",
+    ),
+    "R504": Code(
+        "the disk budget is too small",
+        "The models and checkpoints of all runs are larger than `budget.disk`.",
+        "Fewer seeds or methods, or a larger budget.",
+    ),
+    "R505": Code(
+        "the memory budget is too small",
+        "A few steps of each method were tried on the job's own data, and took more memory "
+        "than `budget.memory`.",
+        "Lower `train.batch_size` and raise `train.accumulate` by as much, or raise the budget.",
+    ),
+    "R506": Code(
+        "the time budget is too small",
+        "A few steps of each method were timed on the job's own data; at that speed all runs "
+        "would take more than twice `budget.time`.",
+        "Lower `train.epochs`, `seeds` or the number of methods, take fewer samples, or raise"
+        " the budget.",
+    ),
+    "R510": Code(
+        "another process is at work here",
+        "Two processes writing into one output folder would lose each other's results.",
+        "Wait for it, or choose another folder. If there is none (another machine's may have "
+        "died), remove the lock file that is named.",
+    ),
+    "R511": Code(
+        "the folder holds another job's results",
+        "A run there was made with other settings, models or data than this job has; a "
+        "comparison of the two would compare nothing.",
+        "Choose another `out:`, or start over with `--fresh`, which removes those results.",
+    ),
+    "R512": Code(
+        "the folder is not ours",
+        "The output folder holds files and was not made by bequeath.",
+        "Choose an empty or a new folder.",
+    ),
+    "R520": Code(
+        "out of the memory budget",
+        "The run holds more memory than `budget.memory` allows, so it was stopped. Its last "
+        "checkpoint is kept.",
+        "Lower `train.batch_size` and raise `train.accumulate` by the same factor (the result"
+        " is the same), or raise the budget.",
+    ),
+    "R521": Code(
+        "a checkpoint could not be written",
+        "The disk did not take the file: it is full, or not writable. The checkpoint before "
+        "it is untouched.",
+        "Free some space or choose another `out`, then run the same command again: it goes on.",
+    ),
+    "R561": Code(
+        "the record of a run cannot be read",
+        "`record.json` is missing, damaged or no run record. It is written whole, so it was "
+        "changed afterwards or the disk is at fault.",
+        "Remove that run's folder and run the job again; complete runs are kept.",
+    ),
+    "R562": Code(
+        "a record of another schema version",
+        "Records carry the version of their schema; this bequeath would misread that one.",
+        "Use the bequeath that wrote it, or run the job again with `--fresh`.",
+    ),
+    "R563": Code(
+        "the predictions of a run cannot be read",
+        "`predictions.parquet` is missing, damaged or lacks columns.",
+        "Remove that run's folder and run the job again; complete runs are kept.",
+    ),
+    "R564": Code(
+        "there are no complete runs to compare",
+        "A run counts when its folder `runs/<arm>/seed-<s>/` holds a record.",
+        "Run the job first, or name the folder that its `out` names.",
+    ),
+    "R565": Code(
+        "the metric that decides was not measured",
+        "A comparison needs the same metric in every run.",
+        "Name a metric that the runs have, or add it to `evaluate` and run the job again.",
+    ),
+    "R566": Code(
+        "runs were measured on different test data",
+        "Differences are paired by sample; that needs the same samples, labels and classes in"
+        " every run and reference.",
+        "Run the job again with `--fresh`, so that every run sees the same test data.",
+    ),
+    "R567": Code(
+        "the baseline is not among the runs",
+        "A comparison can only be made against an arm that was run.",
+        "Name one of the arms that the message lists.",
+    ),
+    "R568": Code(
+        "a kept judgement cannot be read",
+        "A file under `evidence/` is damaged or of another version.",
+        "Judge the claim again with `bequeath reproduce`.",
+    ),
+}
