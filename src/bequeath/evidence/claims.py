@@ -165,7 +165,8 @@ def scale_jobs(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """(the jobs to prepare by name, the job) of a claim at a scale, all without `out`.
 
-    In their texts `{data}` becomes `data` and `{NAME}` becomes `made[NAME]`. JobError J154 (the claim has no such scale), J155 (its data are not there).
+    In their texts `{data}` becomes `data` and `{NAME}` becomes `made[NAME]`. JobError J154 (the
+    claim has no such scale), J155 (its data are not there).
     """
     at = next((v for k, v in claim.scales.items() if k == scale), None)
     if at is None:

@@ -86,7 +86,7 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
 
     The trials leave nothing behind: their folder is temporary, and every run seeds itself anew.
     """
-    job, train = opened.job, opened.job.train
+    train = opened.job.train
     batch = train.batch_size * train.accumulate
     n = len(opened.data_for(arm))
     steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)

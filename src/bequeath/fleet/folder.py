@@ -29,9 +29,7 @@ OURS = (
 
 
 @contextmanager
-def claim(
-    out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
-) -> Iterator[None]:
+def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False) -> Iterator[None]:
     """Hold `out` for one process. planned: run folder -> key of the experiment it will hold.
 
     JobError R510: another process is at work here; R511: the folder holds another job's results;
@@ -87,7 +85,7 @@ def _refuse_strangers(out: Path) -> None:
 
 
 def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
-    mine = {folder: key for folder, key in planned}
+    mine = dict(planned)
     arms = {folder.parent.name for folder in mine}
     for folder in sorted((out / "runs").glob("*/seed-*")):
         theirs = _key_of(folder)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from bequeath.fleet import cost
+from bequeath.given.access import Labels
 from bequeath.given.facts import ModelFacts
 from bequeath.given.samples import Samples
 from bequeath.job.job import Arm, Job
@@ -35,6 +37,12 @@ class Opened:
         """The data set that judges. Its labels are for the evaluator alone."""
         return self.samples[self.job.evaluate.data]
 
+    @property
+    def answers(self) -> Tensor:
+        """The labels that judge, int64 [N] on the CPU."""
+        assert self.judge.y is not None, "the gate refuses a judge without labels"
+        return self.judge.y.cpu()
+
     def data_for(self, arm: Arm) -> Samples:
         """The data set an arm learns from (its first), which fixes classes and scaling."""
         roles = [r for r in arm.method.needs_for(arm.config).data if r in self.samples]
@@ -56,6 +64,7 @@ def check_deep(job: Job) -> Opened:
         known = {role: one.facts for role, one in samples.items()}
         basket.extend(class_problems(job, facts, known))
         basket.extend(_heads(job, facts))
+        basket.extend(_labels(job, samples))
     basket.extend(_device(job))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
@@ -107,6 +116,20 @@ def _heads(job: Job, facts: dict[str, ModelFacts]) -> list[Problem]:
                     remedies=("name it: `head: path.of.the.module`",),
                 )
     return list(problems.values())
+
+
+def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
+    """Data that judge, and data whose labels a method wants, must have labels."""
+    wanted = {job.evaluate.data: "it judges the result"}
+    for arm in job.arms:
+        for role, need in arm.method.needs_for(arm.config).data.items():
+            if need.labels > Labels.NONE:
+                wanted.setdefault(role, f"`{arm.label}` learns from them")
+    return [
+        Problem("G410", f"`data.{role}` has no labels, and {why}", at=("data", role))
+        for role, why in wanted.items()
+        if role in samples and samples[role].y is None
+    ]
 
 
 def _device(job: Job) -> list[Problem]:

@@ -137,9 +137,7 @@ def measure_reference(opened: Opened, role: str) -> Path:
     return _store(job.out / "references" / role, record, opened, logits, fill)
 
 
-def sealed(
-    opened: Opened, needs: Needs, seed: int, data: Mapping[str, Any] | None = None
-) -> Given:
+def sealed(opened: Opened, needs: Needs, seed: int, data: Mapping[str, Any] | None = None) -> Given:
     """What the user owns, as far as a method with these needs may see it.
 
     data: in place of the job's data sets (part of them, for a trial).
@@ -179,7 +177,7 @@ def _store(
 ) -> Path:
     with whole_folder(folder) as part:
         fill(part)
-        columns = scores(logits, opened.judge.y.cpu())
+        columns = scores(logits, opened.answers)
         predictions.save_predictions(
             predictions.from_arrays(
                 arm=record.run.arm,
@@ -200,14 +198,15 @@ def _geometry(opened: Opened, embedding: Tensor | None) -> dict[str, float]:
     if embedding is None or role is None or not path.is_file():
         return {}
     theirs = load_file(path)["embedding"]
-    return feature_geometry(embedding, theirs, opened.judge.y.cpu(), opened.n_classes)
+    return feature_geometry(embedding, theirs, opened.answers, opened.n_classes)
 
 
 def _training(ctx: Context) -> Training | None:
     if not ctx.fits:
         return None
     fits = list(ctx.fits.values())
-    stopped = "budget" if any(f.stopped == "budget" for f in fits) else "done"
     return Training(
-        steps=sum(f.steps for f in fits), epochs=sum(f.epochs for f in fits), stopped=stopped
+        steps=sum(f.steps for f in fits),
+        epochs=sum(f.epochs for f in fits),
+        stopped="budget" if any(f.stopped == "budget" for f in fits) else "done",
     )

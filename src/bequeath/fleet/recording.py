@@ -56,7 +56,7 @@ def record_of(
     job = opened.job
     return RunRecord(
         run=run,
-        metrics=measure(logits, opened.judge.y.cpu(), job.evaluate.metrics),
+        metrics=measure(logits, opened.answers, job.evaluate.metrics),
         cost=clock.cost(),
         model=describe(model, opened.judge, opened.device),
         provenance=provenance(
@@ -73,8 +73,9 @@ def record_of(
                 for role, ref in job.model_refs.items()
             },
             data={
-                role: DataSource(ref=ref.ref, hash=opened.samples[role].hash,
-                                 n=len(opened.samples[role]))  # fmt: skip
+                role: DataSource(
+                    ref=ref.ref, hash=opened.samples[role].hash, n=len(opened.samples[role])
+                )
                 for role, ref in job.data_refs.items()
             },
         ),

@@ -1,4 +1,4 @@
-"""`bequeath reproduce NAME`: run a published claim at a scale and judge it, whichever way it falls."""
+"""`bequeath reproduce NAME`: run a published claim at a scale and judge what came of it."""
 
 from __future__ import annotations
 

@@ -25,10 +25,7 @@ from bequeath.kernel.units import show_seconds
 from bequeath.train.budget import Deadline
 
 
-
-def run_job(
-    job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
-) -> Path:
+def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False) -> Path:
     """Do everything a job asks and return its output folder.
 
     fresh: throw away what an earlier run of this folder left. jobs: processes at a time, each with

@@ -61,4 +61,9 @@ CODES = {
         "Set `preprocess: {size: N}` of the model, give a `mean` and `std` of the right "
         "length, or choose another model.",
     ),
+    "G410": Code(
+        "labels are missing",
+        "The data that judge the results, and those a supervised method learns from, need labels.",
+        "Give labelled data, or choose a method that needs none (`kd` with `ce: 0`).",
+    ),
 }

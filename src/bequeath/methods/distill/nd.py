@@ -143,7 +143,7 @@ def nd(ctx: Context, given: Given, cfg: Config) -> Outcome:
         train.n_classes,
     )
     e = F.normalize(centres, dim=1)
-    tap = Taps(student.module, {"embedding": Tap(student.facts.head, "input")})
+    tap = Taps(student.module, {"embedding": Tap(student.facts.head or "", "input")})
     width = tap_width(student, tap, train.fetch(torch.arange(1)))
     adapter = width_adapter(width, e.shape[1], cfg.dropout).to(ctx.device)
 
