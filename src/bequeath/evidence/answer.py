@@ -82,12 +82,14 @@ def _price(pair: Pair) -> str:
     ratio = pair.time_ratio
     if ratio is None:
         return ""
+    # "kd and ce are not distinguishable" has two subjects; the price is the first one's
+    who = f", and {pair.arm}" if pair.verdict == "not distinguishable" else " and"
     if ratio >= 2:
-        return f" and takes {ratio:.1f} times as long to train"
+        return f"{who} takes {ratio:.1f} times as long to train"
     percent = round((ratio - 1) * 100)
     if abs(percent) < 3:
-        return " and costs the same time"
-    return f" and costs {abs(percent)} % {'more' if percent > 0 else 'less'} time"
+        return f"{who} costs the same time"
+    return f"{who} costs {abs(percent)} % {'more' if percent > 0 else 'less'} time"
 
 
 def _counted(pairs: list[Pair]) -> str:

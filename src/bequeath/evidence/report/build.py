@@ -102,12 +102,12 @@ def render(inputs: Inputs) -> str:
 
 
 def split_answer(sentence: str) -> tuple[str, str]:
-    """The first clause, which is set large, and the rest; a `;` in brackets ends no clause."""
+    """The first clause, set large as a sentence, and the rest; a `;` in brackets ends no clause."""
     depth = 0
     for place, letter in enumerate(sentence):
         depth += (letter == "(") - (letter == ")")
         if letter == ";" and depth == 0:
-            return sentence[: place + 1], sentence[place + 1 :].strip()
+            return sentence[:place] + ".", sentence[place + 1 :].strip()
     return sentence, ""
 
 

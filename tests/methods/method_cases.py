@@ -1,0 +1,310 @@
+"""A tiny case for any method, made from its `Needs` alone, and what must hold for each of them.
+
+No line in here is about one method: a new one is tested as soon as its file lies in its place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bequeath.given.bound import BoundModel, hash_tensors
+from bequeath.given.given import Given
+from bequeath.given.models import ModelHandle, model_handle
+from bequeath.given.samples import ArraySamples
+from bequeath.kernel.errors import Interrupted
+from bequeath.methods.catalog import all_methods, family_of
+from bequeath.methods.contract import Method, MethodConfig, Outcome
+from bequeath.train import checkpoint
+from bequeath.train.config import Train
+from bequeath.train.context import Context
+from bequeath.train.seeds import seed_everything
+
+CLASSES = ("a", "b", "c")
+SEED = 5
+SETTINGS: dict[str, Any] = {
+    "epochs": 2,
+    "batch_size": 16,
+    "threads": 1,
+    "device": "cpu",
+    "optimizer": {"name": "sgd", "lr": 0.05},
+}
+
+
+class NoTinyCase(AssertionError):
+    """A method whose needs nobody has a tiny stand-in for: give it one here."""
+
+
+@dataclass
+class Case:
+    """A method with everything it asks for, in small.
+
+    start: role -> the role whose model stands in for it. dropout: of the models that train.
+    stop_at: Ctrl-C during so many'th look at the data (0: never).
+    """
+
+    method: Method
+    config: MethodConfig
+    train: Mapping[str, Any] = field(default_factory=dict)
+    start: Mapping[str, str] = field(default_factory=dict)
+    dropout: float = 0.1
+    labelled: bool = True
+    stop_at: int = 0
+
+
+@dataclass
+class Done:
+    """What a run of a case left: the outcome, and each model as loaded with its hash then."""
+
+    outcome: Outcome
+    given: Given
+    loaded: dict[str, list[tuple[BoundModel, str]]]
+    looks: int
+
+    def result(self, method: Method) -> BoundModel:
+        model = self.outcome.models.get(family_of(method.want).result)
+        assert isinstance(model, BoundModel), f"`{method.name}` handed back no result"
+        return model
+
+
+class Watched(ArraySamples):
+    """Vectors that count how often they are looked at, and can send Ctrl-C at one of the looks."""
+
+    looks = 0
+    stop_at = 0
+
+    def fetch(self, idx: Tensor) -> dict[str, Any]:
+        Watched.looks += 1
+        if Watched.looks == Watched.stop_at:
+            signal.raise_signal(signal.SIGINT)
+        return super().fetch(idx)
+
+
+def case(method: Method, config: Mapping[str, Any] | None = None, **more: Any) -> Case:
+    return Case(method, method.Config.model_validate(dict(config or {})), **more)
+
+
+def vectors(seed: int, labelled: bool = True, n: int = 60) -> Watched:
+    """Three overlapping clouds of vectors."""
+    g = torch.Generator().manual_seed(seed)
+    y = torch.arange(n) % len(CLASSES)
+    centres = torch.randn(len(CLASSES), 10, generator=torch.Generator().manual_seed(0))
+    x = centres[y] + 0.8 * torch.randn(n, 10, generator=g)
+    return Watched("vector", x, y if labelled else None, CLASSES)
+
+
+def run(one: Case, store: Path, seed: int = SEED) -> Done:
+    """Run the case in `store`, as the fleet does. Raises what the method raises.
+
+    Each store has a cache of teachers' answers of its own, so that a run that is stopped looks at
+    its data as often as one that is not.
+    """
+    os.environ["BEQUEATH_CACHE"] = str(store / "cache")  # the folder's fixture puts it back
+    needs = one.method.needs_for(one.config)
+    if needs.graphs:
+        raise NoTinyCase(f"`{one.method.name}` needs a graph, and there is no tiny one")
+    samples = {
+        role: vectors(10 + i, one.labelled or need.labels > 0)
+        for i, (role, need) in enumerate(sorted(needs.data.items()))
+    }
+    if not samples:
+        raise NoTinyCase(f"`{one.method.name}` needs no data; models would have no input")
+    fixes = next(iter(samples.values()))
+    facts = {role: _handle(one, role).examine(fixes.facts) for role in needs.models}
+    loaded: dict[str, list[tuple[BoundModel, str]]] = {role: [] for role in needs.models}
+    loaders = {role: _loader(one, role, fixes, seed, loaded[role]) for role in needs.models}
+    loaders["stranger"] = _forbidden
+    samples["stranger"] = vectors(99)
+    given = Given(needs, loaders=loaders, facts=facts, data=samples)
+    seed_everything(seed)
+    train = Train.model_validate({**SETTINGS, **one.train})
+    ctx = Context(seed, train, store, show=False)
+    Watched.looks, Watched.stop_at = 0, one.stop_at
+    outcome = one.method(ctx, given, one.config)
+    return Done(outcome, given, loaded, Watched.looks)
+
+
+def fresh(one: Case, role: str, seed: int = SEED) -> BoundModel:
+    """The model of a role as the method finds it."""
+    needs = one.method.needs_for(one.config)
+    first = min(needs.data)
+    fixes = vectors(10, one.labelled or needs.data[first].labels > 0)
+    return _loader(one, role, fixes, seed, [])()
+
+
+def configs(method: Method) -> Iterator[dict[str, Any]]:
+    """The defaults, and the settings of each identity."""
+    yield {}
+    yield from (dict(identity.config) for identity in method.identity)
+
+
+def weights(model: BoundModel) -> dict[str, Tensor]:
+    return {name: t.detach().clone() for name, t in model.module.state_dict().items()}
+
+
+def farthest(a: BoundModel, b: BoundModel) -> float:
+    """The largest difference of any number in two models of one shape."""
+    one, other = weights(a), weights(b)
+    assert one.keys() == other.keys()
+    return max(float((one[k].double() - other[k].double()).abs().max()) for k in one)
+
+
+def check_result(method: Method, tmp: Path) -> None:
+    """It hands back a model of its family's role, which plain torch opens to the same logits."""
+    done = run(case(method), tmp / "store")
+    model = done.result(method)
+    model.save(tmp / "model")
+    batch = vectors(50).fetch(torch.arange(60))
+    opened = open_plainly(tmp / "model")
+    with torch.no_grad():
+        theirs = opened(model.preprocess(batch, torch.device("cpu")))
+        assert torch.equal(theirs, model.eval()(batch))
+    assert theirs.shape == (60, len(CLASSES)) and bool(theirs.isfinite().all())
+
+
+def open_plainly(folder: Path) -> torch.nn.Module:
+    """Do what `bequeath.json` says opens the model, with nothing of ours but the file beside it."""
+    record = json.loads((folder / "bequeath.json").read_text(encoding="utf-8"))
+    code = record["load"].replace("'model.safetensors'", repr(str(folder / "model.safetensors")))
+    assert "bequeath" not in code
+    names: dict[str, Any] = {}
+    sys.path.insert(0, str(folder))
+    try:
+        sys.modules.pop("architecture", None)
+        exec(code, names)
+    finally:
+        sys.path.remove(str(folder))
+        sys.modules.pop("architecture", None)
+    return names["model"]
+
+
+def check_repeatable(method: Method, tmp: Path) -> None:
+    """The same seed gives the same bits, another seed another model."""
+    first, second = (run(case(method), tmp / name).result(method) for name in ("a", "b"))
+    assert hash_tensors(first.module) == hash_tensors(second.module)
+    other = run(case(method), tmp / "c", seed=SEED + 1).result(method)
+    assert hash_tensors(first.module) != hash_tensors(other.module)
+
+
+def check_resumes(method: Method, tmp: Path, every: int = 3) -> int:
+    """Stopped by Ctrl-C at any look at the data and run again: the same bits. -> stops tried."""
+    whole = run(case(method), tmp / "whole")
+    expected = hash_tensors(whole.result(method).module)
+    stops = range(2, whole.looks, every)
+    for stop in stops:
+        stopped = replace(case(method), stop_at=stop)
+        store = tmp / f"stop-{stop}"
+        try:
+            run(stopped, store)
+        except (Interrupted, KeyboardInterrupt):
+            pass
+        else:
+            raise AssertionError(f"`{method.name}` ran on after Ctrl-C at look {stop}")
+        again = run(case(method), store).result(method)
+        assert hash_tensors(again.module) == expected, f"stopped at look {stop}"
+    return len(stops)
+
+
+def check_frozen(method: Method, tmp: Path) -> None:
+    """Models that do not train are what they were, and in no checkpoint."""
+    whole = run(case(method), tmp / "whole")
+    with suppress(Interrupted, KeyboardInterrupt):
+        run(replace(case(method), stop_at=max(2, whole.looks - 2)), tmp / "part")
+    kept = [
+        tensor
+        for path in sorted(tmp.glob("*/checkpoints/*"))
+        for tensor in _tensors(checkpoint.load(path))
+    ]
+    needs = method.needs_for(case(method).config)
+    for role, need in needs.models.items():
+        if need.trains:
+            continue
+        assert whole.loaded[role] or need.optional, f"`{role}` is asked for and never used"
+        for model, before in whole.loaded[role]:
+            assert hash_tensors(model.module) == before, f"`{role}` was changed"
+            for name, tensor in model.module.state_dict().items():
+                if tensor.numel() < 2 or bool((tensor == tensor.flatten()[0]).all()):
+                    continue  # a constant says nothing of where it is from
+                assert not any(
+                    other.shape == tensor.shape and torch.equal(other, tensor) for other in kept
+                ), f"`{role}`'s {name} lies in a checkpoint"
+
+
+def check_sealed(method: Method, tmp: Path) -> None:
+    """It reaches for nothing it did not declare, and where it declares no labels it needs none."""
+    for i, config in enumerate(configs(method)):
+        one = case(method, config)
+        done = run(one, tmp / f"{i}")
+        assert done.given.attempts == []
+        needs = method.needs_for(one.config)
+        if any(need.labels == 0 for need in needs.data.values()):
+            bare = run(replace(one, labelled=False), tmp / f"{i}-unlabelled")
+            assert farthest(bare.result(method), done.result(method)) == 0.0
+
+
+def check_identities(method: Method, tmp: Path) -> None:
+    """What is known exactly of a method's result is so."""
+    role = family_of(method.want).result
+    assert method.identity, f"`{method.name}` declares no case that is known exactly"
+    for i, identity in enumerate(method.identity):
+        more = {"train": identity.train, "start": identity.start, "dropout": 0.0}
+        one = case(method, identity.config, **more)
+        result = run(one, tmp / f"{i}").result(method)
+        if identity.equals == "start":
+            other = fresh(one, role)
+        else:
+            there = all_methods().get(identity.equals)
+            assert there is not None and there.want == method.want, identity.equals
+            other = run(case(there, **more), tmp / f"{i}-other").result(there)
+        apart = farthest(result, other)
+        assert apart <= identity.within, f"{identity.says}: weights are {apart} apart"
+
+
+def _handle(one: Case, role: str) -> ModelHandle:
+    """All of one shape, so that any can stand in for any."""
+    role = one.start.get(role, role)
+    trains = one.method.needs_for(one.config).models[role].trains
+    dropout = one.dropout if trains else 0.0
+    return model_handle(role, f"zoo:mlp?hidden=16,8&dropout={dropout}")
+
+
+def _loader(
+    one: Case, role: str, data: ArraySamples, seed: int, seen: list[tuple[BoundModel, str]]
+) -> Callable[[], BoundModel]:
+    """Models that train begin anew with each seed, the others are the same for all."""
+    needs = one.method.needs_for(one.config)
+    comes_from = one.start.get(role, role)
+    own = 100 + sorted(needs.models).index(comes_from)
+
+    def load() -> BoundModel:
+        drawn = seed if needs.models[comes_from].trains else own
+        model = _handle(one, role).load(n_classes=len(CLASSES), data=data, seed=drawn)
+        seen.append((model, hash_tensors(model.module)))
+        return model
+
+    return load
+
+
+def _forbidden() -> BoundModel:
+    raise AssertionError("a model that was not declared has been loaded")
+
+
+def _tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        yield state
+    elif isinstance(state, dict):
+        for value in state.values():
+            yield from _tensors(value)
+    elif isinstance(state, list | tuple):
+        for value in state:
+            yield from _tensors(value)
