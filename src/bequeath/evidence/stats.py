@@ -184,7 +184,7 @@ def least_detectable(of: Estimate, alpha: float = 0.05, power: float = 0.8) -> f
     normal = NormalDist().inv_cdf
     part = (normal(1 - alpha / 2) + normal(power)) * of.se_samples
     if of.n_seeds > 1:
-        from scipy.special import stdtrit  # type: ignore[import-untyped]
+        from scipy.special import stdtrit
 
         df = of.n_seeds - 1
         reach = float(stdtrit(df, 1 - alpha / 2) + stdtrit(df, power))

@@ -59,7 +59,15 @@ def arm_key(opened: Opened, arm: Arm) -> str:
     data = {r: s.hash for r, s in opened.samples.items() if r in {*needs.data, job.evaluate.data}}
     judged = [job.evaluate.data, list(job.evaluate.metrics)]
     settings = arm.config.model_dump()
-    return digest(canonical([job.want, arm.method.name, settings, how, models, data, judged]))
+    what = [job.want, arm.method.name, settings, how, models, data, judged]
+    references = [arm.reference, *(str(asked[0]) for asked in models.values())]
+    return digest(canonical([*what, *filter(None, map(_own_code, references))]))
+
+
+def _own_code(reference: str) -> str | None:
+    """Digest of the user's own file in `./file.py:name` or `py:file.py:name`: it may change."""
+    path = Path(reference.removeprefix("py:").rpartition(":")[0])
+    return digest(path.read_bytes()) if path.suffix == ".py" and path.is_file() else None
 
 
 def reference_key(opened: Opened, role: str) -> str:

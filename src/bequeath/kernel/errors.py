@@ -87,6 +87,9 @@ class JobError(BequeathError):
         )
         super().__init__("\n\n".join(render(p) for p in self.problems))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problems,)  # as raised in another process, not as its text
+
 
 class RunError(BequeathError):
     """A run failed after it began (non-finite loss, disk full, teacher cache that lies)."""
@@ -94,6 +97,9 @@ class RunError(BequeathError):
     def __init__(self, problem: Problem):
         self.problem = problem
         super().__init__(render(problem))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.problem,)
 
 
 class Interrupted(BequeathError):

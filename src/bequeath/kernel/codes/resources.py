@@ -63,6 +63,12 @@ CODES = {
         "it is untouched.",
         "Free some space or choose another `out`, then run the same command again: it goes on.",
     ),
+    "R522": Code(
+        "a result could not be written",
+        "The disk did not take a file of the output folder: it is full, or not writable. What was "
+        "complete before is untouched, and nothing half-written is left.",
+        "Free some space, then run the same command again: it goes on.",
+    ),
     "R561": Code(
         "the record of a run cannot be read",
         "`record.json` is missing, damaged or no run record. It is written whole, so it was "
