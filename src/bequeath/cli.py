@@ -18,6 +18,7 @@ HELP = """Move knowledge between models, and prove what came of it.
 
 A job file says what you own and what you want: `bequeath run job.yaml`. Begin with `bequeath demo`.
 """
+MOST = 100  # problems printed; `--json` has them all
 EPILOG = "Exit codes: 0 done, 1 the run failed, 2 the job is wrong, 130 interrupted (run it again \
 to go on)."
 
@@ -108,12 +109,14 @@ def check(
     if as_json:
         _print_json({"problems": []})
     else:
+        from bequeath.kernel.errors import visible
+
         asked = len([arm for arm in loaded.arms if not arm.added])
         added = [arm.label for arm in loaded.arms if arm.added]
         extra = f" (and {', '.join(added)} to compare with)" if added else ""
         runs = len(loaded.arms) * len(loaded.seeds)
         typer.echo(
-            f"{job}: nothing wrong. {_count(asked, 'method')}{extra}, "
+            f"{visible(str(job))}: nothing wrong. {_count(asked, 'method')}{extra}, "
             f"{_count(len(loaded.seeds), 'seed')}: {_count(runs, 'run')}."
         )
 
@@ -225,11 +228,12 @@ def run_cli(arguments: Sequence[str]) -> int:
         code = app(list(arguments), standalone_mode=False, prog_name="bequeath")
         return code if isinstance(code, int) else 0
     except JobError as error:
-        for problem in error.problems:
+        for problem in error.problems[:MOST]:
             _print_problem(problem)
         count = len(error.problems)
         if count > 1:
-            _complain(f"{count} problems")
+            shown = f"; the first {MOST} are above" if count > MOST else ""
+            _complain(f"{count} problems{shown}")
         return error.exit_code
     except RunError as error:
         _print_problem(error.problem)
@@ -271,8 +275,10 @@ def _known_family(want: str | None) -> None:
 
 
 def _done(result: Any) -> None:
+    from bequeath.kernel.errors import visible
+
     if result is not None:
-        typer.echo(result)
+        typer.echo(visible(str(result)))
 
 
 def _count(number: int, noun: str) -> str:

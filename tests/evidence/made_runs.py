@@ -49,13 +49,15 @@ def add_run(folder: Path, arm: str, seed: int, correct: np.ndarray, **changes: A
         from_arrays(
             arm=arm,
             seed=seed,
-            classes=CLASSES,
             idx=np.arange(n) * 2 + 5,
-            label=label,
-            pred=np.where(correct, label, (label + 1) % 3),
-            confidence=np.where(correct, 0.9, 0.8),
-            p_label=p,
-            nll=-np.log(p),
+            answers={
+                "classes": CLASSES,
+                "label": label,
+                "pred": np.where(correct, label, (label + 1) % 3),
+                "confidence": np.where(correct, 0.9, 0.8),
+                "p_label": p,
+                "nll": -np.log(p),
+            },
         ),
         folder,
     )

@@ -5,8 +5,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
-from made_runs import CLASSES, add_run, record
+from made_runs import add_run, record
 from pydantic import ValidationError
 
 from bequeath.evidence.predictions import from_arrays, load_predictions, save_predictions
@@ -73,17 +74,25 @@ def test_unfinished_folders_are_not_runs(tmp_path):
 
 
 def test_predictions_come_back_sorted_with_their_metadata(tmp_path):
-    made = from_arrays(
-        arm="kd", seed=7, classes=("é", "b"), idx=[9, 4], label=[1, 0], pred=[1, 1],
-        confidence=[0.9, 0.6], p_label=[0.9, 0.4], nll=[0.1, 0.9],
-    )  # fmt: skip
-    save_predictions(made, tmp_path)
+    answers = {"classes": ("é", "b"), "label": [1, 0], "pred": [1, 1], "confidence": [0.9, 0.6],
+               "p_label": [0.9, 0.4], "nll": [0.1, 0.9]}  # fmt: skip
+    terms = {"brier": [0.02, 0.72], "accuracy": [1, 0]}
+    save_predictions(
+        from_arrays(arm="kd", seed=7, idx=[9, 4], terms=terms, answers=answers), tmp_path
+    )
     back = load_predictions(tmp_path)
-    assert (back.arm, back.seed, back.classes) == ("kd", 7, ("é", "b"))
+    assert back.answers is not None
+    assert (back.arm, back.seed, back.answers.classes) == ("kd", 7, ("é", "b"))
     assert back.idx.tolist() == [4, 9]
-    assert back.correct.tolist() == [False, True]
-    assert back.nll.dtype == np.float32
-    assert back.nll.tolist() == pytest.approx([0.9, 0.1])
+    assert back.answers.correct.tolist() == [False, True]
+    assert back.answers.nll.dtype == np.float32
+    assert back.answers.nll.tolist() == pytest.approx([0.9, 0.1])
+    assert back.term("brier").tolist() == pytest.approx([0.72, 0.02])
+    assert back.term("nll").tolist() == back.answers.nll.tolist()
+    assert back.term("ece") is None
+    columns = parquet.read_schema(tmp_path / "predictions.parquet").names
+    assert columns == ["idx", "label", "pred", "confidence", "p_label", "nll", "correct",
+                       "term_brier", "term_accuracy"]  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.parquet"]
 
 
@@ -92,11 +101,31 @@ def test_predictions_that_cannot_be_read_or_count_a_sample_twice(tmp_path):
     with pytest.raises(RunError) as caught:
         load_predictions(tmp_path)
     assert caught.value.problem.code == "R563"
-    twice = {"idx": [1, 1], "label": [0, 0], "pred": [0, 0]}
     with pytest.raises(ValueError, match="twice"):
-        from_arrays(
-            arm="a", seed=0, classes=CLASSES, **twice, confidence=[1, 1], p_label=[1, 1], nll=[0, 0]
-        )
+        from_arrays(arm="a", seed=0, idx=[1, 1], terms={"mrr": [0, 0]})
+    with pytest.raises(ValueError, match="length"):
+        from_arrays(arm="a", seed=0, idx=[1, 2], terms={"mrr": [0, 0], "hits@1": [0, 0, 1]})
+    with pytest.raises(ValueError, match="infinite"):
+        from_arrays(arm="a", seed=0, idx=[1, 2], terms={"ppl": [0, np.inf]})
+
+
+def test_terms_without_answers_and_samples_that_do_not_count(tmp_path):
+    made = from_arrays(
+        arm="lemon", seed=0, idx=[2, 0], terms={"mrr": [0.5, 1.0], "hits@1": [np.nan, 1.0]}
+    )
+    save_predictions(made, tmp_path)
+    back = load_predictions(tmp_path)
+    assert back.answers is None
+    assert back.term("mrr").tolist() == [1.0, 0.5]
+    assert back.term("hits@1")[0] == 1.0 and np.isnan(back.term("hits@1")[1])
+    assert back.term("accuracy") is None
+    table = parquet.read_table(tmp_path / "predictions.parquet")
+    assert table["term_hits@1"].to_pylist() == [1.0, None]
+
+
+def test_a_run_without_terms_writes_no_predictions(tmp_path):
+    assert save_predictions(from_arrays(arm="linear", seed=0, idx=[]), tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_records_and_comparisons_load_without_torch():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from synthetic_out import make_out
 
+from bequeath.evidence import measure
 from bequeath.evidence.report import svg, words, write_report
 from bequeath.evidence.report.build import split_answer
 from bequeath.evidence.report.figures import Point, pareto
@@ -147,7 +148,7 @@ def test_one_arm_one_seed_no_teacher_no_log_no_job(tmp_path: Path) -> None:
     (out / "job.yaml").unlink()
     (out / "runs/ce/seed-0/log.jsonl").unlink()
     outline = Outline(page_of(out))
-    assert "nothing to set it against" in outline.text
+    assert "Quality against cost" not in outline.text  # there is nothing to set it against
     assert "Learning curves" not in outline.text
     assert outline.images == []
 
@@ -227,12 +228,29 @@ def test_labels_are_pushed_apart_and_kept_inside() -> None:
 
 
 def test_words() -> None:
-    assert words.value(0.9312, "accuracy") == "93.1 %"
-    assert words.change(-0.0204, "accuracy", unit=True) == "−2.0 points"
-    assert words.change(-0.00001, "accuracy") == "0.0"
-    assert words.interval(0.9, 1.02, "accuracy") == "90.0 to 100.0 %"
     assert words.count(25_557_032) == "25.6 M"
     assert words.milliseconds(0.06) == "60 µs"
     assert words.times(0.0925) == "1/11"
     assert words.p_value(0.0004) == "< 0.001"
     assert words.clean("a\nb\x00\u202ec") == "a b c"
+
+
+def test_numbers_are_said_in_their_unit() -> None:
+    accuracy, nll = measure.measure_of("accuracy"), measure.measure_of("nll")
+    assert measure.value(0.9312, accuracy) == "93.1 %"
+    assert measure.change(-0.0204, accuracy, unit=True) == "−2.0 points"
+    assert measure.change(-0.00001, accuracy) == "0.0"
+    assert measure.interval(0.9, 1.02, accuracy) == "90.0 to 100.0 %"
+    assert measure.amount(0.018, accuracy) == "1.8 points of accuracy"
+    assert measure.amount(0.042, nll) == "0.042 in nll"
+    assert measure.value(12_345.6, nll) == "12,346"
+    transfer = nll.model_copy(update={"unit": "points", "label": "backward transfer"})
+    assert measure.value(-0.123, transfer) == "−12.3 points"
+    assert measure.interval(-0.02, 0.01, transfer) == "−2.0 to 1.0 points"  # not cut at zero
+    assert measure.amount(-0.02, transfer) == "2.0 points of backward transfer"
+    wait = nll.model_copy(update={"unit": "ms", "label": "wait"})
+    assert measure.amount(3.0, wait) == "3 ms in wait" and measure.level(3.0, wait) == "3 ms"
+    names = {"hits@10": "share", "top5_accuracy": "share", "ece": "share", "macro_f1": "share",
+             "mrr": "", "stop_steps": "", "notes.feature_cosine": ""}  # fmt: skip
+    assert {name: measure.unit_of(name, None) for name in names} == names
+    assert measure.unit_of("accuracy", "") == ""

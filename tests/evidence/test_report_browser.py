@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import continual
 from synthetic_out import make_out
 
 from bequeath.evidence.report import write_report
@@ -100,3 +101,28 @@ def test_a_table_sorts_and_reads_without_the_script(browser: Any, report: Path) 
     still.goto(report.as_uri())
     assert still.locator("table.sortable").count() == page.locator("table.sortable").count()
     assert still.locator("th button").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_matrix_and_curves_fit_a_phone(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, scheme: str
+) -> None:
+    path = write_report(continual(tmp_path_factory.mktemp("continual") / "out"))
+    page = browser.new_page(viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.goto(path.as_uri())
+    assert said == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    cells = page.locator("table.heat.plain").nth(1).locator("tbody td")
+    shades = [
+        float(cells.nth(k).evaluate("cell => getComputedStyle(cell).backgroundColor")
+              .removesuffix(")").rpartition(",")[2])
+        for k in (0, 20)
+    ]  # fmt: skip
+    assert shades[0] > 0.4 and shades[1] < 0.05  # just learnt, and forgotten
+    first = page.locator("nav a", has_text="What the runs recorded")
+    first.click()
+    assert page.evaluate("location.hash") == "#left"
+    assert page.locator("#left svg.plot").count() == 1
+    page.close()

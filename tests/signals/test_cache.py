@@ -17,14 +17,15 @@ import pytest
 
 from bequeath.kernel.errors import RunError
 from bequeath.signals import cache as cache_module
+from bequeath.signals import npy
 from bequeath.signals.cache import Cache, Rows, clear, contents
 
 N = 10
+BOTH = ("logits", "embedding")
 PARTS: dict[str, Any] = {
     "teacher": "t",
     "architecture": "net",
     "preprocess": "p",
-    "taps": {"embedding": ["head", "input"]},
     "dtype": "float32",
     "precision": "fp32",
     "data": "d",
@@ -46,12 +47,13 @@ def pieces(values: Rows) -> Iterator[tuple[Rows, float]]:
         yield {name: v[start : start + 4] for name, v in values.items()}, 0.5
 
 
-def filled(views: int = 1, parts: dict[str, Any] = PARTS) -> Cache:
+def filled(views: int = 1, parts: dict[str, Any] = PARTS, outputs: tuple[str, ...] = BOTH) -> Cache:
     cache = Cache(parts)
     with cache.lock():
         cache.load()
-        for view in cache.missing(views):
-            cache.write_view(view, pieces(rows(view)), {"threads": 1})
+        for view, absent in cache.missing(outputs, views).items():
+            wanted = {name: rows(view)[name] for name in absent}
+            cache.write_view(view, pieces(wanted), {"threads": 1})
     return cache
 
 
@@ -63,8 +65,13 @@ def test_what_is_written_is_read_back_through_a_memory_map() -> None:
     filled(2)
     cache = Cache(PARTS)
     cache.load()
-    assert cache.missing(2) == [] and cache.missing(3) == [2] and cache.damaged(2) == {}
-    for view, stored in enumerate(cache.read(2)):
+    assert cache.missing(BOTH, 2) == {} and cache.damaged(BOTH, 2) == {}
+    assert cache.missing(("logits", "other"), 3) == {
+        0: ["other"],
+        1: ["other"],
+        2: ["logits", "other"],
+    }
+    for view, stored in enumerate(cache.read(BOTH, 2)):
         for name, values in rows(view).items():
             assert isinstance(stored[name], np.memmap) and not stored[name].flags.writeable
             np.testing.assert_array_equal(stored[name], values)
@@ -72,8 +79,11 @@ def test_what_is_written_is_read_back_through_a_memory_map() -> None:
         "meta.json",
         *(f"{name}-{view}.npy" for name in ("logits", "embedding") for view in (0, 1)),
     }
-    assert cache.seconds() == pytest.approx(1.5 / N)
-    assert cache.size() == sum(p.stat().st_size for p in cache.folder.glob("*.npy"))
+    assert cache.seconds(BOTH, 2) == pytest.approx(1.5 / N)
+    listed = cache.listed(("logits",), 2)
+    assert set(listed) == {"logits-0.npy", "logits-1.npy"}
+    for name, one in listed.items():
+        assert one["bytes"] == (cache.folder / name).stat().st_size and one["shape"] == [3]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,6 @@ def test_what_is_written_is_read_back_through_a_memory_map() -> None:
         ("teacher", "u"),
         ("architecture", "other"),
         ("preprocess", "q"),
-        ("taps", {"embedding": ["head", "output"]}),
         ("dtype", "float16"),
         ("precision", "bf16"),
         ("data", "e"),
@@ -113,12 +122,49 @@ def test_an_interrupted_fill_keeps_whole_views_and_goes_on() -> None:
     with pytest.raises(KeyboardInterrupt), cache.lock():
         cache.write_view(1, broken(), {})
     assert names(cache) == {"meta.json", "logits-0.npy", "embedding-0.npy"}
-    assert cache.missing(2) == [1]
+    assert cache.missing(BOTH, 2) == {1: list(BOTH)}
     before = (cache.folder / "logits-0.npy").stat()
     cache = filled(2)
-    np.testing.assert_array_equal(cache.read(2)[1]["logits"], rows(1)["logits"])
+    np.testing.assert_array_equal(cache.read(BOTH, 2)[1]["logits"], rows(1)["logits"])
     after = (cache.folder / "logits-0.npy").stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_an_output_is_added_beside_those_there() -> None:
+    cache = filled(2, outputs=("logits",))
+    before = {name: (cache.folder / name).stat().st_ino for name in cache.files}
+    assert cache.missing(BOTH, 2) == {0: ["embedding"], 1: ["embedding"]}
+    cache = filled(2)
+    assert len(cache.files) == 4 and cache.damaged(BOTH, 2) == {}
+    assert {name: (cache.folder / name).stat().st_ino for name in before} == before
+    np.testing.assert_array_equal(cache.read(BOTH, 2)[1]["embedding"], rows(1)["embedding"])
+
+
+def test_an_output_keeps_its_shape_through_the_views() -> None:
+    cache = filled(1)
+    other = {"logits": np.zeros((N, 4), "f4")}
+    with pytest.raises(ValueError, match=r"\[4\] in view 1, earlier \[3\]"), cache.lock():
+        cache.write_view(1, pieces(other), {})
+    assert cache.missing(("logits",), 2) == {1: ["logits"]}
+
+
+def test_a_file_is_read_once_and_again_when_it_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cache, read = filled(1), []
+    crc = npy.zlib.crc32
+    monkeypatch.setattr(npy.zlib, "crc32", lambda *args: read.append(1) or crc(*args))
+    path = cache.folder / "logits-0.npy"
+    cache.damaged(BOTH, 1)
+    cache.damaged(BOTH, 1)
+    assert len(read) == 4  # so young a file may change without its times telling
+    monkeypatch.setattr(npy, "_TICK_NS", 0)
+    time.sleep(0.02)
+    cache.damaged(BOTH, 1)
+    cache.damaged(BOTH, 1)
+    assert len(read) == 6
+    flip(path)
+    assert set(cache.damaged(BOTH, 1)) == {"logits-0.npy"} and len(read) == 7
 
 
 def test_what_a_killed_process_left_is_swept_away() -> None:
@@ -127,14 +173,14 @@ def test_what_a_killed_process_left_is_swept_away() -> None:
     part.mkdir()
     (part / "logits-1.npy").write_bytes(b"half")
     filled(2)
-    assert not part.exists() and cache.read(2)[1]["logits"].shape == (N, 3)
+    assert not part.exists() and cache.read(BOTH, 2)[1]["logits"].shape == (N, 3)
 
 
 def test_files_in_place_but_not_listed_are_written_again() -> None:
     cache = filled(1)
     (cache.folder / "logits-1.npy").write_bytes(b"of a fill killed between rename and listing")
     cache = filled(2)
-    assert cache.damaged(2) == {}
+    assert cache.damaged(BOTH, 2) == {}
 
 
 def test_a_full_disk_is_a_clean_error_and_leaves_no_part() -> None:
@@ -153,7 +199,7 @@ def test_a_full_disk_is_a_clean_error_and_leaves_no_part() -> None:
     assert problem.code == "S705" and "disk is full" in problem.message
     assert any("BEQUEATH_CACHE" in remedy for remedy in problem.remedies)
     assert names(cache) == {"meta.json", "logits-0.npy", "embedding-0.npy"}
-    assert filled(2).damaged(2) == {}
+    assert filled(2).damaged(BOTH, 2) == {}
 
 
 def test_room_is_looked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,22 +247,23 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-def test_damage_is_found_and_only_that_view_is_forgotten() -> None:
+def test_damage_is_found_and_only_that_file_is_forgotten() -> None:
     cache = filled(3)
     flip(cache.folder / "logits-1.npy")
     with (cache.folder / "embedding-2.npy").open("r+b") as file:
         file.truncate(100)
-    damaged = cache.damaged(3)
+    damaged = cache.damaged(BOTH, 3)
     assert set(damaged) == {"logits-1.npy", "embedding-2.npy"}
     assert "checksum" in damaged["logits-1.npy"]
     assert "100 bytes" in damaged["embedding-2.npy"]
     cache.set_aside(damaged)
-    assert cache.missing(3) == [1, 2]
+    assert cache.missing(BOTH, 3) == {1: ["logits"], 2: ["embedding"]}
+    assert cache.damaged(("embedding",), 2) == {}
     assert (cache.where / f"{cache.key}.damaged" / "logits-1.npy").exists()
     cache = filled(3)
-    assert cache.damaged(3) == {}
+    assert cache.damaged(BOTH, 3) == {}
     (cache.folder / "logits-0.npy").unlink()
-    assert "cannot be read" in cache.damaged(3)["logits-0.npy"]
+    assert "cannot be read" in cache.damaged(BOTH, 3)["logits-0.npy"]
 
 
 @pytest.mark.parametrize(
@@ -227,8 +274,11 @@ def test_damage_is_found_and_only_that_view_is_forgotten() -> None:
         "[]",
         '{"parts": {}}',
         "\x00\xff",
-        '{"parts": {}, "outputs": {}, "views": {"0": {"files": {"../../x": {}}, "seconds": 1}}}',
-        '{"parts": {}, "outputs": {"a": []}, "views": {"0": {"files": {"a-0.npy": 3}}}}',
+        '{"parts": {}, "files": {"../../x-0.npy": {"output": "../../x", "view": 0, "bytes": 1, '
+        '"crc32": 1, "shape": [], "seconds": 1, "made_with": {}}}}',
+        '{"parts": {}, "files": {"a-1.npy": {"output": "a", "view": 0, "bytes": 1, '
+        '"crc32": 1, "shape": [], "seconds": 1, "made_with": {}}}}',
+        '{"parts": {}, "files": {"a-0.npy": 3}}',
     ],
 )
 def test_an_unreadable_list_puts_the_whole_cache_aside(text: str) -> None:
@@ -237,8 +287,8 @@ def test_an_unreadable_list_puts_the_whole_cache_aside(text: str) -> None:
     again = Cache(PARTS)
     with again.lock():
         again.load()
-    assert again.missing(1) == [0] and not again.folder.exists()
-    assert filled(1).damaged(1) == {}
+    assert again.missing(("logits",), 1) == {0: ["logits"]} and not again.folder.exists()
+    assert filled(1).damaged(BOTH, 1) == {}
 
 
 def test_a_renamed_cache_of_another_teacher_is_refused() -> None:
@@ -259,11 +309,9 @@ def test_contents_and_clear() -> None:
     found = {entry["key"]: entry for entry in contents()}
     assert set(found) == {one.key, two.key}
     assert found[one.key]["views"] == 2 and found[one.key]["samples"] == N
-    assert found[one.key]["bytes"] > one.size() and found[one.key]["outputs"] == [
-        "embedding",
-        "logits",
-    ]
-    open_map = two.read(1)[0]["logits"]
+    kept = sum(f["bytes"] for f in one.files.values())
+    assert found[one.key]["bytes"] > kept and found[one.key]["outputs"] == sorted(BOTH)
+    open_map = two.read(BOTH, 1)[0]["logits"]
     assert clear(two.key) == found[two.key]["bytes"]
     assert [entry["key"] for entry in contents()] == [one.key]
     np.testing.assert_array_equal(open_map, rows()["logits"])  # a reader keeps what it has open
@@ -285,7 +333,7 @@ def test_one_fills_and_the_other_waits() -> None:
         cache = Cache(PARTS)
         with cache.lock():
             cache.load()
-            for view in cache.missing(1):
+            for view in cache.missing(BOTH, 1):
                 order.append(name)
                 time.sleep(0.2)
                 cache.write_view(view, pieces(rows()), {})
@@ -315,4 +363,4 @@ def test_the_lock_of_a_process_that_was_killed_is_free() -> None:
         holder.wait()
         waited.join(10)
         assert not waited.is_alive()
-    assert filled().damaged(1) == {}
+    assert filled().damaged(BOTH, 1) == {}

@@ -31,7 +31,28 @@ def train(**settings: Any) -> Train:
 def test_it_pays_when_the_teacher_is_asked_less(
     settings: dict[str, Any], views: int, says: bool
 ) -> None:
-    assert policy.pays(train(**settings), 100, views) is says
+    asks = policy.samples_asked(train(**settings), 100)
+    assert policy.pays(asks, 100, views) is says
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked"),
+    [
+        ({"epochs": 2}, 2),
+        ({"epochs": 30}, 10),
+        ({"epochs": 0}, 1),
+        ({"steps": 20, "batch_size": 10}, 2),  # ten batches an epoch
+        ({"steps": 21, "batch_size": 10}, 3),
+        ({"steps": 10, "batch_size": 10, "accumulate": 2}, 2),
+        ({"steps": 3, "batch_size": 10, "accumulate": 100}, 3),  # an update at the end of an epoch
+        ({"steps": 2, "batch_size": 99}, 2),  # the last sample joins the first batch
+    ],
+)
+def test_only_views_that_a_run_comes_to_are_asked_for(settings: dict[str, Any], asked: int) -> None:
+    augmented = train(augment={"flip": True, "views": 10}, **settings)
+    assert policy.views_asked(augmented, 100) == asked
+    assert policy.views_asked(augmented, 100, "vector") == 1
+    assert policy.views_asked(train(augment={"flip": True}, **settings), 100) is None
 
 
 def test_it_fits_in_two_gigabytes_and_a_tenth_of_the_disk() -> None:

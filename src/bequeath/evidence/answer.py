@@ -2,73 +2,62 @@
 
 from __future__ import annotations
 
-from bequeath.evidence.comparison import Comparison, Interval, Pair
+from collections.abc import Sequence
 
-# Shares of one that people speak of in points (0.018 is 1.8 points).
-POINTS = frozenset({"accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"})
+from bequeath.evidence.comparison import Arm, Comparison, Interval, Pair
+from bequeath.evidence.measure import Measure, amount, figure, level
+from bequeath.kernel.units import show_seconds, show_size
+
 _MOST_NAMED = 3
+_MUCH = 20.0  # a ratio of times beyond which the two times say more than the ratio
 
 
 def sentence(comparison: Comparison) -> str:
     """One sentence; every arm against the baseline, then the leading arm beside the others."""
+    measure = comparison.measure
+    if measure is None:
+        return _unmeasured(comparison)
     pairs = comparison.versus_baseline
     if not pairs:
-        return _alone(comparison)
-    asked = [p for p in pairs if not _is_baseline(comparison, p.arm)] or pairs
+        return _alone(comparison, measure)
+    asked = [p for p in pairs if not _arm(comparison, p.arm).baseline] or pairs
     if len(asked) > _MOST_NAMED:
-        clauses = [_counted(asked)]
+        clauses = [_counted(asked, measure)]
     else:
-        clauses = [f"{_versus(p)}{_price(p)}" for p in asked]
-    clauses += _among(comparison, [p.arm for p in asked])
-    clauses += _beside_teacher(comparison, asked[0].arm)
+        clauses = [f"{_versus(p, measure)}{_price(p, comparison)}" for p in asked]
+    clauses += _among(comparison, [p.arm for p in asked], measure)
+    clauses += _beside(comparison, asked[0].arm, measure)
     return "; ".join(c for c in clauses if c) + "."
 
 
-def amount(value: float, metric: str) -> str:
-    """A difference with its unit: `1.8 points of accuracy`, `0.042 in nll`."""
-    if metric in POINTS:
-        digits = number(abs(value), metric)
-        return f"{digits} point{'' if digits == '1.0' else 's'} of {metric.replace('_', ' ')}"
-    return f"{number(abs(value), metric)} in {metric}"
-
-
-def number(value: float, metric: str) -> str:
-    """The bare number of an amount, sign kept, points as points."""
-    if metric not in POINTS:
-        return f"{value:.3g}"
-    points = value * 100
-    digits = 1 if abs(points) >= 0.1 or points == 0 else 2
-    return f"{points:.{digits}f}".replace("-0.00", "0.00")
-
-
-def _versus(pair: Pair) -> str:
-    sure = _sure(pair)
-    gain = amount(pair.gain, pair.metric)
+def _versus(pair: Pair, measure: Measure) -> str:
+    sure = _sure(pair, measure)
+    gain = amount(pair.gain, measure)
     if pair.verdict == "better":
         return f"{pair.arm} beats {pair.versus} by {gain} ({sure})"
     if pair.verdict == "worse":
         return f"{pair.arm} loses to {pair.versus} by {gain} ({sure})"
     if pair.verdict == "equivalent":
-        within = amount(pair.margin, pair.metric)
+        within = amount(pair.margin, measure)
         return f"{pair.arm} is as good as {pair.versus} within {within} ({sure})"
     least = ""
     if pair.least_detectable:
-        least = f"; {number(pair.least_detectable, pair.metric)} would have been seen"
+        least = f"; {figure(pair.least_detectable, measure)} would have been seen"
     way = "ahead" if pair.gain > 0 else "behind"
     said = f"{gain} {way}" if pair.gain else "no difference"
     return f"{pair.arm} and {pair.versus} are not distinguishable ({said}, {sure}{least})"
 
 
-def _sure(pair: Pair) -> str:
+def _sure(pair: Pair, measure: Measure) -> str:
     n = len(pair.seeds)
     counted = f"{n} seed{'' if n == 1 else 's'}"
     if pair.interval is None:
         return f"no interval, {counted}"
     low, high = _turned(pair.interval, pair)
-    bounds = f"95 % CI {number(low, pair.metric)} to {number(high, pair.metric)}"
+    bounds = f"95 % CI {figure(low, measure)} to {figure(high, measure)}"
     lower = "" if pair.direction == "higher" else ", gain = lower"
     if n == 1:
-        return f"{bounds} over test samples only, 1 seed{lower}"
+        return f"{bounds} over {measure.counts} only, 1 seed{lower}"
     return f"{bounds}, {counted}, paired{lower}"
 
 
@@ -78,42 +67,47 @@ def _turned(interval: Interval, pair: Pair) -> tuple[float, float]:
     return -interval.high + 0.0, -interval.low + 0.0
 
 
-def _price(pair: Pair) -> str:
+def _price(pair: Pair, comparison: Comparison) -> str:
     ratio = pair.time_ratio
     if ratio is None:
         return ""
     # "kd and ce are not distinguishable" has two subjects; the price is the first one's
     who = f", and {pair.arm}" if pair.verdict == "not distinguishable" else " and"
+    mine, theirs = _arm(comparison, pair.arm), _arm(comparison, pair.versus)
+    if not 1 / _MUCH < ratio < _MUCH:
+        return f"{who} takes {_took(mine)} where {pair.versus} takes {_took(theirs)}"
     if ratio >= 2:
-        return f"{who} takes {ratio:.1f} times as long to train"
+        return f"{who} takes {ratio:.1f} times as long{' to train' if mine.trained else ''}"
     percent = round((ratio - 1) * 100)
     if abs(percent) < 3:
         return f"{who} costs the same time"
     return f"{who} costs {abs(percent)} % {'more' if percent > 0 else 'less'} time"
 
 
-def _counted(pairs: list[Pair]) -> str:
+def _counted(pairs: list[Pair], measure: Measure) -> str:
     better = [p for p in pairs if p.verdict == "better"]
     worse = [p for p in pairs if p.verdict == "worse"]
-    base, n, metric = pairs[0].versus, len(pairs), pairs[0].metric.replace("_", " ")
-    parts = [f"{len(better)} of {n} arms beat {base} in {metric}{_named(better)}"]
+    base, n = pairs[0].versus, len(pairs)
+    parts = [f"{len(better)} of {n} arms beat {base} in {measure.label}{_named(better, measure)}"]
     if worse:
-        parts.append(f"{len(worse)} lose to it{_named(worse)}")
+        parts.append(f"{len(worse)} lose to it{_named(worse, measure)}")
     rest = n - len(better) - len(worse)
     if rest:
         parts.append(f"{rest} cannot be told from it")
     return "; ".join(parts)
 
 
-def _named(pairs: list[Pair]) -> str:
+def _named(pairs: list[Pair], measure: Measure) -> str:
     if not pairs:
         return ""
-    shown = [f"{p.arm}: {amount(p.gain, p.metric)}, {_sure(p)}" for p in pairs[:_MOST_NAMED]]
+    shown = [
+        f"{p.arm}: {amount(p.gain, measure)}, {_sure(p, measure)}" for p in pairs[:_MOST_NAMED]
+    ]
     more = f", and {len(pairs) - _MOST_NAMED} more" if len(pairs) > _MOST_NAMED else ""
     return f" ({'; '.join(shown)}{more})"
 
 
-def _among(comparison: Comparison, asked: list[str]) -> list[str]:
+def _among(comparison: Comparison, asked: list[str], measure: Measure) -> list[str]:
     """The arms asked for beside each other; many arms are left to the table."""
     if len(asked) > _MOST_NAMED:
         return []
@@ -125,51 +119,95 @@ def _among(comparison: Comparison, asked: list[str]) -> list[str]:
             ahead, behind = pair.arm, pair.versus
             if pair.verdict == "worse":
                 ahead, behind = behind, ahead
-            said.append(f"{ahead} is ahead of {behind} by {amount(pair.gain, pair.metric)}")
+            said.append(f"{ahead} is ahead of {behind} by {amount(pair.gain, measure)}")
         elif pair.verdict == "equivalent":
-            within = amount(pair.margin, pair.metric)
+            within = amount(pair.margin, measure)
             said.append(f"{pair.arm} and {pair.versus} are equivalent within {within}")
         else:
             said.append(f"{pair.arm} and {pair.versus} are not distinguishable")
     return said
 
 
-def _beside_teacher(comparison: Comparison, arm: str) -> list[str]:
-    pair = next(
-        (p for p in comparison.versus_reference if p.arm == arm and p.versus == "teacher"), None
-    )
-    teacher = next((r for r in comparison.references if r.role == "teacher"), None)
-    if pair is None or teacher is None:
+def _beside(comparison: Comparison, arm: str, measure: Measure) -> list[str]:
+    """The arm beside the first model as it came that was measured the same way."""
+    pair = next((p for p in comparison.versus_reference if p.arm == arm), None)
+    if pair is None:
         return []
-    mine = next(a for a in comparison.arms if a.arm == arm)
+    theirs = next(r for r in comparison.references if r.role == pair.versus).model
+    mine = _arm(comparison, arm).model
     size = ""
-    if teacher.model.parameters:
-        share = 100 * mine.model.parameters / teacher.model.parameters
+    if mine is not None and theirs is not None and theirs.parameters:
+        share = 100 * mine.parameters / theirs.parameters
         size = f" with {share:.2g} % of its parameters" if share < 99.5 else ""
     way = "ahead of" if pair.gain > 0 else "behind"
-    where = f"{amount(pair.gain, pair.metric)} {way}" if pair.gain else "level with"
-    return [f"{arm} is {where} the teacher{size}"]
+    where = f"{amount(pair.gain, measure)} {way}" if pair.gain else "level with"
+    return [f"{arm} is {where} the {pair.versus}{size}"]
 
 
-def _alone(comparison: Comparison) -> str:
-    """No baseline: each arm's own figure."""
+def _alone(comparison: Comparison, measure: Measure) -> str:
+    """No baseline to pair with: each arm's own figure."""
     said = []
-    for arm in comparison.arms[:_MOST_NAMED]:
-        spread = arm.metrics[comparison.primary]
-        scale = " %" if comparison.primary in POINTS else ""
-        text = f"{arm.arm} reaches {number(spread.mean, comparison.primary)}{scale}"
-        text += f" {comparison.primary.replace('_', ' ')}"
+    have = [arm for arm in comparison.arms if measure.name in arm.metrics]
+    for arm in have[:_MOST_NAMED]:
+        spread = arm.metrics[measure.name]
+        if measure.direction == "higher":
+            text = f"{arm.arm} reaches {level(spread.mean, measure)}"
+            text += f"{' of' if measure.unit == 'points' else ''} {measure.label}"
+        else:
+            text = f"with {arm.arm}, {measure.label} is {level(spread.mean, measure)}"
         n = f"{spread.n_seeds} seed{'' if spread.n_seeds == 1 else 's'}"
         if spread.interval is not None:
-            low = number(spread.interval.low, comparison.primary)
-            high = number(spread.interval.high, comparison.primary)
+            low, high = (figure(b, measure) for b in (spread.interval.low, spread.interval.high))
             text += f" (95 % CI {low} to {high}, {n})"
         else:
             text += f" ({n})"
         said.append(text)
-    said += _beside_teacher(comparison, comparison.arms[0].arm)
+    if len(have) > _MOST_NAMED:
+        said.append(f"{len(have) - _MOST_NAMED} more arms are in the tables")
+    said += _among(comparison, [arm.arm for arm in have], measure)
+    said += _beside(comparison, have[0].arm, measure)
     return "; ".join(said) + "; there is no baseline to compare with."
 
 
-def _is_baseline(comparison: Comparison, arm: str) -> bool:
-    return next(a.baseline for a in comparison.arms if a.arm == arm)
+def _unmeasured(comparison: Comparison) -> str:
+    """No metric at all: what was made of what, in what time."""
+    first, *others = comparison.arms
+    given = comparison.models_given
+    time = show_seconds(first.cost.wall_s)
+    if first.model is None:
+        said = f"{first.arm} ran for {time} and made no model"
+    elif given:
+        whole = show_size(first.model.bytes)
+        inputs = [None if size is None else show_size(size) for size in given.values()]
+        if first.want == "merge":
+            into = "one" if set(inputs) == {whole} else f"one of {whole}"
+            said = f"{first.arm} merged {_models(inputs)} into {into} in {time}"
+        else:
+            said = f"{first.arm} made a model of {whole} from {_models(inputs)} in {time}"
+    else:
+        said = f"{first.arm} made a model of {show_size(first.model.bytes)} in {time}"
+    took = [f"{arm.arm} took {show_seconds(arm.cost.wall_s)}" for arm in others[:_MOST_NAMED]]
+    if len(others) > _MOST_NAMED:
+        took.append(f"{len(others) - _MOST_NAMED} more arms are in the tables")
+    end = "nothing was measured: give data.test to know what it is worth"
+    return "; ".join([said, *([", ".join(took)] if took else []), end]) + "."
+
+
+def _models(sizes: Sequence[str | None]) -> str:
+    """`2 models of 1.2 GB`; sizes that differ are all named, up to three."""
+    n = f"{len(sizes)} model{'' if len(sizes) == 1 else 's'}"
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes) or len(known) > _MOST_NAMED < len(set(known)):
+        return n
+    return f"{n} of {' and '.join(dict.fromkeys(known))}"
+
+
+def _took(arm: Arm) -> str:
+    return "no time" if not arm.cost.train_s else show_seconds(arm.cost.train_s)
+
+
+def _arm(comparison: Comparison, name: str) -> Arm:
+    return next(a for a in comparison.arms if a.arm == name)
+
+
+__all__ = ["sentence"]

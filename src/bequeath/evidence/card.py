@@ -1,6 +1,7 @@
-"""`MODEL_CARD.md`: what the model is, from whom, how good, how sure, how to load it.
+"""`MODEL_CARD.md`: what came out, from whom, how good, how sure, how to load it.
 
-A Hugging Face model card: YAML front matter that the hub reads, then plain Markdown.
+A Hugging Face model card: YAML front matter that the hub reads, then plain Markdown. A part that
+has nothing to say (no test data, no model) is left out.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import re
 from pathlib import Path, PurePath
 from typing import Any
 
+from bequeath.evidence.comparison import Arm
+from bequeath.evidence.measure import Measure, change, interval, measure_of, value
 from bequeath.evidence.record import RunRecord
 from bequeath.evidence.report import origin, words
-from bequeath.evidence.report.inputs import HEADLINE_RULE, Inputs, read_inputs
+from bequeath.evidence.report.inputs import Inputs, read_inputs
 from bequeath.kernel.files import write_text
 
 CARD_FILE = "MODEL_CARD.md"
@@ -56,7 +59,8 @@ def card(inputs: Inputs) -> str:
 
 def _name(inputs: Inputs) -> str:
     record = _headline(inputs)
-    return f"{words.clean(record.model.architecture, 80)}, {words.clean(inputs.headline, 60)}"
+    what = record.model.architecture if record.model is not None else record.run.want
+    return f"{words.clean(what, 80)}, {words.clean(inputs.headline, 60)}"
 
 
 def _headline(inputs: Inputs) -> RunRecord:
@@ -68,17 +72,23 @@ def _front_matter(inputs: Inputs) -> str:
 
     record = _headline(inputs)
     scheme = str(inputs.about.get("scheme", ""))
-    task = _TASKS.get(str(inputs.about.get("kind", "")))
+    # The hub's tasks are named by what goes in and comes out; only classifiers say both here.
+    kind = str(inputs.about.get("kind", ""))
+    task = _TASKS.get(kind) if inputs.comparison.classes else None
     identifier, name = _licence(record)
     head: dict[str, Any] = {"license": identifier}
     if name:
         head["license_name"] = name
-    head["library_name"] = _LIBRARIES.get(scheme, "pytorch")
+    if record.model is not None:
+        head["library_name"] = _LIBRARIES.get(scheme, "pytorch")
     if task:
         head["pipeline_tag"] = task
     head["tags"] = list(dict.fromkeys(["bequeath", record.run.want, record.run.method]))
-    head["metrics"] = list(record.metrics)
-    head["model-index"] = [_index(inputs, task or "classification")]
+    if record.metrics:
+        head["metrics"] = list(record.metrics)
+        judged = _judged_on(inputs)
+        if judged is not None and record.model is not None:
+            head["model-index"] = [_index(inputs, task or record.run.want, *judged)]
     buffer = io.StringIO()
     yaml = YAML()
     yaml.default_flow_style = False
@@ -88,9 +98,8 @@ def _front_matter(inputs: Inputs) -> str:
     return f"---\n{buffer.getvalue()}---"
 
 
-def _index(inputs: Inputs, task: str) -> dict[str, Any]:
+def _index(inputs: Inputs, task: str, role: str, ref: str) -> dict[str, Any]:
     """One result of the hub's model index: means over the seeds on the data that was judged on."""
-    role, ref = _judged_on(inputs)
     arm = inputs.arm(inputs.headline)
     return {
         "name": _name(inputs),
@@ -108,11 +117,12 @@ def _index(inputs: Inputs, task: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _judged_on(inputs: Inputs) -> tuple[str, str]:
+def _judged_on(inputs: Inputs) -> tuple[str, str] | None:
+    """(role, reference) of the data that judged; None when the record names none such."""
     evaluate = inputs.job.get("evaluate")
-    role = evaluate.get("data", "test") if isinstance(evaluate, dict) else "test"
+    role = str(evaluate.get("data", "test") if isinstance(evaluate, dict) else "test")
     source = _headline(inputs).provenance.data.get(role)
-    return str(role), words.clean(_public(source.ref), 120) if source else "test data"
+    return None if source is None else (role, words.clean(_public(source.ref), 120))
 
 
 def _licence(record: RunRecord) -> tuple[str, str | None]:
@@ -130,11 +140,16 @@ def _what(inputs: Inputs) -> str:
     model = record.model
     lines = [
         f"- **Method:** {_text(record.run.method)} (`want: {_text(record.run.want)}`); "
-        f"settings: {_text(words.flat(record.run.config))}",
-        f"- **Model:** {_text(model.architecture)}, {model.parameters:,} parameters, "
-        f"{words.show_size(model.bytes)}, {words.milliseconds(model.latency_ms)} for one sample, "
-        f"hash `{model.hash}`",
+        f"settings: {_text(words.flat(record.run.config))}"
     ]
+    if model is not None:
+        time = ""
+        if model.latency_ms:
+            time = f"{words.milliseconds(model.latency_ms)} for one sample, "
+        lines.append(
+            f"- **Model:** {_text(model.architecture)}, {model.parameters:,} parameters, "
+            f"{words.show_size(model.bytes)}, {time}hash `{model.hash}`"
+        )
     for role, source in sorted(record.provenance.models.items()):
         licence = source.licence or "unknown"
         lines.append(
@@ -147,52 +162,63 @@ def _what(inputs: Inputs) -> str:
             f"- **Data, {_text(role)}:** {_code(_public(data.ref))}{size}, "
             f"hash `{data.hash or 'unknown'}`"
         )
-    lines.append(f"- **Which model this is:** {HEADLINE_RULE} (seed {record.run.seed}).")
+    lines.append(
+        f"- **Which {'model' if model else 'run'} this is:** {inputs.headline_rule} "
+        f"(seed {record.run.seed})."
+    )
     return "## What it is\n\n" + "\n".join(lines)
 
 
 def _results(inputs: Inputs) -> str:
     comparison = inputs.comparison
-    primary = comparison.primary
-    rows = [
-        f"| arm | {primary}, mean | 95 % interval | seeds | against {_text(comparison.baseline)} "
-        "| verdict | parameters | training |"
-        if comparison.baseline
-        else f"| arm | {primary}, mean | 95 % interval | seeds | – | verdict | parameters "
-        "| training |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for arm in inputs.arms():
-        spread, pair = arm.metrics[primary], inputs.versus_baseline(arm.arm)
-        between = spread.interval
-        against = "–"
-        if pair is not None:
-            against = words.change(pair.difference, primary)
-            if pair.interval is not None:
-                low, high = pair.interval.low, pair.interval.high
-                against += f" ({words.interval(low, high, primary, signed=True)})"
-        cells = [
-            _text(arm.arm), words.value(spread.mean, primary),
-            words.interval(between.low, between.high, primary) if between else "–",
-            str(spread.n_seeds), against, pair.verdict if pair else "–",
-            words.count(arm.model.parameters), words.show_seconds(arm.cost.train_s),
-        ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
+    measure = comparison.measure
+    if measure is None:
+        return ""
+    label = _text(measure.label)
+    heads = ["arm", f"{label}, mean", "95 % interval", "seeds"]
+    heads += [f"against {_text(comparison.baseline)}", "verdict", "parameters", "time"]
+    rows = [[_text(arm.arm), *_cells(inputs, arm, measure)] for arm in inputs.arms()]
     for reference in comparison.references:
-        found = reference.metrics.get(primary)
-        cells = [
-            f"{_text(reference.role)} (as it came)",
-            words.value(found.mean if found else None, primary), "–", "–", "–", "–",
-            words.count(reference.model.parameters), "–",
-        ]  # fmt: skip
-        rows.append("| " + " | ".join(cells) + " |")
-    role, ref = _judged_on(inputs)
-    intro = (
-        f"Measured on {_code(ref)} (`{_text(role)}`, {comparison.n_samples:,} samples, "
-        f"{len(comparison.classes):,} classes); differences of shares are in points and paired."
-    )
+        found, model = reference.metrics.get(measure.name), reference.model
+        shown = value(found.mean if found else None, measure)
+        size = words.count(model.parameters) if model else "–"
+        name = f"{_text(reference.role)} (as it came)"
+        rows.append([name, shown, "–", "–", "–", "–", size, "–"])
+    keep = [k for k in range(len(heads)) if k < 2 or any(row[k] != "–" for row in rows)]
+    table = [heads, ["---"] * len(heads), *rows]
+    lines = ["| " + " | ".join(row[k] for k in keep) + " |" for row in table]
+    judged = _judged_on(inputs)
+    counted = f"{comparison.n_samples:,} {_text(measure.counts)}"
+    if comparison.classes:
+        counted += f", {len(comparison.classes):,} classes"
+    intro = f"Measured on {counted}."
+    if judged is not None:
+        intro = f"Measured on {_code(judged[1])} (`{_text(judged[0])}`, {counted})."
+    if comparison.versus_baseline:
+        said = "of shares are in points and paired" if measure.hundredfold else "are paired"
+        intro += f" Differences {said}."
     notes = "\n".join(f"- {_text(note)}" for note in comparison.notes)
-    return f"## Results\n\n{intro}\n\n" + "\n".join(rows) + (f"\n\n{notes}" if notes else "")
+    return f"## Results\n\n{intro}\n\n" + "\n".join(lines) + (f"\n\n{notes}" if notes else "")
+
+
+def _cells(inputs: Inputs, arm: Arm, measure: Measure) -> list[str]:
+    spread, pair = arm.metrics.get(measure.name), inputs.versus_baseline(arm.arm)
+    between = spread.interval if spread else None
+    against = "–"
+    if pair is not None:
+        against = change(pair.difference, measure)
+        if pair.interval is not None:
+            low, high = pair.interval.low, pair.interval.high
+            against += f" ({interval(low, high, measure, signed=True)})"
+    return [
+        value(spread.mean if spread else None, measure),
+        interval(between.low, between.high, measure) if between else "–",
+        str(spread.n_seeds) if spread else "–",
+        against,
+        pair.verdict if pair else "–",
+        words.count(arm.model.parameters) if arm.model else "–",
+        words.show_seconds(arm.cost.wall_s if arm.cost.train_s is None else arm.cost.train_s),
+    ]
 
 
 def _loading(inputs: Inputs) -> str:
@@ -213,14 +239,16 @@ def _limits(inputs: Inputs) -> str:
         "- The figures hold for the test data named above; on other data they may be anything.",
         "- Nothing was measured about fairness, robustness or misuse.",
     ]
-    if least is not None and least.least_detectable is not None:
-        size = words.change(abs(least.least_detectable), comparison.primary, True).lstrip("+")
+    if comparison.measure is None:
+        lines = ["- Nothing was measured: neither what it is worth, nor fairness or robustness."]
+    if comparison.measure and least is not None and least.least_detectable is not None:
+        size = change(abs(least.least_detectable), comparison.measure, True).lstrip("+")
         lines.append(f"- A difference smaller than {size} from the baseline could not be seen.")
     changes = [c for c in comparison.class_change if c.arm == inputs.headline and c.rows]
     if changes:
         worst = min(changes[0].rows, key=lambda row: row.change)
         if worst.change < 0:
-            shown = words.change(worst.change, "accuracy", True)
+            shown = change(worst.change, measure_of("accuracy"), True)
             lines.append(
                 f"- The class that lost most against {_text(changes[0].versus)}: "
                 f"{_text(worst.name)} ({shown}, {worst.n:,} test samples)."
@@ -245,7 +273,7 @@ def _provenance(inputs: Inputs) -> str:
     lines = [f"- **{label}:** {_text(text)}" for label, text in origin.facts(inputs)]
     repeat = origin.repeat_commands(inputs)
     return (
-        "## Provenance\n\n" + "\n".join(lines) + "\n\nThe record of every run, the predictions and "
+        "## Provenance\n\n" + "\n".join(lines) + "\n\nThe record of every run, what it left and "
         f"the report lie beside this card. To run it again:\n\n```sh\n{repeat}\n```"
     )
 

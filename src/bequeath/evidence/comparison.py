@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from bequeath.evidence.measure import Measure
 from bequeath.evidence.record import Direction, Model, Part
 
 Verdict = Literal["better", "worse", "equivalent", "not distinguishable"]
@@ -39,7 +40,7 @@ class ArmCost(Part):
     """Medians over seeds."""
 
     wall_s: float
-    train_s: float
+    train_s: float | None = None
     cpu_s: float
     peak_rss_bytes: int
     peak_device_bytes: int | None = None
@@ -56,7 +57,10 @@ class Arm(Part):
     missing: list[int] = Field(default_factory=list, description="seeds that others have")
     metrics: dict[str, Spread]
     cost: ArmCost
-    model: Model = Field(description="of the first seed; latencies are medians over seeds")
+    trained: bool = Field(default=False, description="some run of it took optimizer steps")
+    model: Model | None = Field(
+        default=None, description="of the first seed; latencies are medians over seeds"
+    )
 
 
 class Reference(Part):
@@ -64,7 +68,7 @@ class Reference(Part):
 
     role: str
     metrics: dict[str, Spread]
-    model: Model
+    model: Model | None = None
 
 
 class Pair(Part):
@@ -93,7 +97,7 @@ class Pair(Part):
     least_detectable: float | None = Field(
         None, description="effect seen with 80 % power at two-sided 5 %"
     )
-    time_ratio: float | None = Field(default=None, description="training time, arm / versus")
+    time_ratio: float | None = Field(default=None, description="time of the method, arm / versus")
 
 
 class Flip(Part):
@@ -183,12 +187,16 @@ class Comparison(Part):
     """All that is known of the arms of one job. Lists follow the order of `arms`."""
 
     schema_version: int = 1
-    primary: str = Field(description="the metric that decides")
-    direction: Direction
+    primary: str | None = Field(description="the metric that decides; null: nothing was measured")
+    direction: Direction | None
     margin: float
     baseline: str | None
-    classes: list[str]
-    n_samples: int
+    measures: dict[str, Measure] = Field(description="metric -> how it is said")
+    classes: list[str] = Field(description="of a classifier; else empty")
+    n_samples: int = Field(description="how many the primary metric was measured on")
+    models_given: dict[str, int | None] = Field(
+        default_factory=dict, description="role -> bytes of the models that the runs began with"
+    )
     arms: list[Arm]
     references: list[Reference]
     versus_baseline: list[Pair] = Field(description="primary metric; Holm within this list")
@@ -202,3 +210,8 @@ class Comparison(Part):
     missing: list[Missing]
     notes: list[str] = Field(description="what a reader must know of the statistics")
     sentence: str = Field(default="", description="the answer in one sentence")
+
+    @property
+    def measure(self) -> Measure | None:
+        """How the primary metric is said."""
+        return None if self.primary is None else self.measures[self.primary]

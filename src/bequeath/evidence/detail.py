@@ -1,4 +1,7 @@
-"""What lies below a difference: flipped samples, classes, confusions, calibration."""
+"""What lies below a difference of classifiers: flips, classes, confusions, calibration.
+
+Every function here is for sides that `answered`, of a bench with answers.
+"""
 
 from __future__ import annotations
 

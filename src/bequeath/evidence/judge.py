@@ -12,6 +12,7 @@ from pydantic import Field
 from bequeath.evidence import stats
 from bequeath.evidence.claims import Claim, ClaimVerdict, Fact, Scale, Statement
 from bequeath.evidence.comparison import Comparison, Missing, Pair, Spread
+from bequeath.evidence.measure import unit_of
 from bequeath.evidence.record import Machine, Part, RunRecord
 
 
@@ -22,6 +23,7 @@ class StatementResult(Part):
     decides: bool = Field(description="counts at this scale")
     arm_mean: float | None = None
     versus_mean: float | None = None
+    unit: str = Field(default="", description="of the metric; `share` is written in points")
     difference: float | None = Field(default=None, description="or the arm's mean, without versus")
     low: float | None = Field(default=None, description="95 % interval")
     high: float | None = None
@@ -38,8 +40,8 @@ class StatementResult(Part):
 
 class ArmFigures(Part):
     metrics: dict[str, Spread]
-    parameters: int
-    train_s: float
+    parameters: int | None = None
+    train_s: float | None = None
 
 
 class JudgementProvenance(Part):
@@ -106,7 +108,9 @@ def judge(
         sentence=comparison.sentence,
         arms={
             a.arm: ArmFigures(
-                metrics=a.metrics, parameters=a.model.parameters, train_s=a.cost.train_s
+                metrics=a.metrics,
+                parameters=None if a.model is None else a.model.parameters,
+                train_s=a.cost.train_s,
             )
             for a in comparison.arms
         },
@@ -126,7 +130,12 @@ def overall(results: Sequence[StatementResult]) -> ClaimVerdict:
 def _judged(
     statement: Statement, comparison: Comparison, records: Sequence[RunRecord], scale: Scale
 ) -> StatementResult:
-    common: dict[str, Any] = {"statement": statement, "decides": scale in statement.decides}
+    known = comparison.measures.get(statement.metric)
+    common: dict[str, Any] = {
+        "statement": statement,
+        "decides": scale in statement.decides,
+        "unit": known.unit if known else unit_of(statement.metric, None),
+    }
     mine = _values(records, statement.arm, statement.metric)
     theirs: dict[int, float] = {}
     if statement.versus is not None:

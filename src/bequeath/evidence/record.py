@@ -1,5 +1,8 @@
 """The record of one run: `record.json`, read and written whole. Never imports torch.
 
+Nothing in it says "classifier": a run may have no model (a selection of data), no metric (a merge
+without test data), metrics of any name, and tables and curves that only its family understands.
+
 A run folder is `out/runs/<arm>/seed-<s>/`; a model measured as it came is
 `out/references/<role>/`. The schema below is the contract with every reader outside bequeath:
 a change that an old reader would misunderstand raises `SCHEMA_VERSION`.
@@ -10,17 +13,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bequeath.kernel.errors import Problem, RunError, dotted
 from bequeath.kernel.files import write_json
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
+SHARE = "share"
+POINTS = "points"
+MOST_CELLS = 50_000
 
 Direction = Literal["higher", "lower"]
+Name = Annotated[str, Field(min_length=1, max_length=80, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Words = Annotated[str, Field(max_length=200)]
+Unit = Annotated[
+    str | None,
+    Field(
+        max_length=24,
+        description="`share`: 0 to 1, read in per cent; `points`: a difference of shares; other "
+        "text stands behind the number; null: known by the metric's name, or none",
+    ),
+]
 
 
 class Part(BaseModel):
@@ -41,7 +57,13 @@ class Run(Part):
 class Metric(Part):
     value: float
     direction: Direction = Field(description="which way is better")
-    n: int = Field(ge=0, description="samples measured")
+    n: int = Field(ge=0, description="how many were measured")
+    counts: str = Field(
+        default="test samples", max_length=40, description="what `n` counts, in the plural"
+    )
+    unit: Unit = None
+    label: Words | None = Field(default=None, description="its name for readers")
+    terms: bool = Field(default=False, description="predictions.parquet holds its per-sample terms")
 
 
 class Cache(Part):
@@ -52,7 +74,7 @@ class Cache(Part):
 
 class Cost(Part):
     wall_s: float = Field(ge=0, description="seconds from start to stored predictions")
-    train_s: float = Field(ge=0, description="seconds of the method alone")
+    train_s: float | None = Field(default=None, ge=0, description="seconds of the method alone")
     cpu_s: float = Field(ge=0, description="processor seconds, all threads")
     peak_rss_bytes: int = Field(ge=0)
     peak_device_bytes: int | None = Field(default=None, ge=0)
@@ -63,10 +85,12 @@ class Model(Part):
     architecture: str
     parameters: int = Field(ge=0)
     bytes: int = Field(ge=0, description="size of the weights on disk")
-    latency_ms: float = Field(ge=0, description="milliseconds for one sample")
-    latency_batch_ms: float = Field(ge=0, description="milliseconds for a batch of `batch`")
-    batch: int = Field(ge=1)
     hash: str
+    latency_ms: float | None = Field(default=None, ge=0, description="milliseconds, one sample")
+    latency_batch_ms: float | None = Field(
+        default=None, ge=0, description="milliseconds for a batch of `batch`"
+    )
+    batch: int | None = Field(default=None, ge=1)
 
 
 class Machine(Part):
@@ -82,6 +106,7 @@ class ModelSource(Part):
     ref: str
     hash: str | None = None
     licence: str | None = None
+    bytes: int | None = Field(default=None, ge=0, description="size of its weights on disk")
 
 
 class DataSource(Part):
@@ -113,18 +138,90 @@ class Training(Part):
     stopped: Literal["done", "budget"]
 
 
+class Table(Part):
+    """A table that a protocol leaves for its readers: an accuracy matrix, a plan, an inventory.
+
+    A `matrix` has numbers (or gaps) only, all in one unit; the report shades it. Cells at the same
+    place are averaged over the seeds where they are numbers.
+    """
+
+    columns: list[Words] = Field(min_length=1, max_length=200)
+    rows: list[list[float | Words | None]] = Field(max_length=2_000)
+    row_names: list[Words] = Field(default_factory=list, description="one a row, or none")
+    kind: Literal["table", "matrix"] = "table"
+    title: Words = ""
+    note: str = Field(default="", max_length=1_000, description="what a reader must know of it")
+    unit: Unit = None
+    direction: Direction | None = None
+
+    @model_validator(mode="after")
+    def _regular(self) -> Table:
+        if any(len(row) != len(self.columns) for row in self.rows):
+            raise ValueError("every row has one cell a column")
+        if self.row_names and len(self.row_names) != len(self.rows):
+            raise ValueError("`row_names` is empty or has one name a row")
+        if self.kind == "matrix" and any(isinstance(c, str) for row in self.rows for c in row):
+            raise ValueError("a matrix holds numbers and nulls only")
+        return self
+
+    @property
+    def cells(self) -> int:
+        return len(self.rows) * len(self.columns)
+
+
+class Curve(Part):
+    """One quantity over another: regret over queries, accuracy over tasks.
+
+    y: the run's own line over `x`; null is a gap. series: further lines over the same `x` within
+    this run (a bound, a prediction), by name.
+    """
+
+    x: list[float] = Field(min_length=1, max_length=10_000)
+    y: list[float | None]
+    x_label: Words
+    y_label: Words
+    series: dict[Name, list[float | None]] = Field(default_factory=dict, max_length=12)
+    title: Words = ""
+    note: str = Field(default="", max_length=1_000, description="what a reader must know of it")
+    unit: Unit = None
+    x_log: bool = False
+    y_log: bool = False
+
+    @model_validator(mode="after")
+    def _regular(self) -> Curve:
+        if any(len(line) != len(self.x) for line in (self.y, *self.series.values())):
+            raise ValueError("`y` and every series have one value for each `x`")
+        return self
+
+    @property
+    def cells(self) -> int:
+        return len(self.x) * (2 + len(self.series))
+
+
 class RunRecord(Part):
     """Everything a reader needs to know of one run."""
 
     schema_version: int = SCHEMA_VERSION
     run: Run
-    metrics: dict[str, Metric]
+    metrics: dict[Name, Metric] = Field(default_factory=dict, max_length=200)
     cost: Cost
-    model: Model
+    model: Model | None = Field(default=None, description="null when no model came out")
     provenance: Provenance
     seal: Seal = Field(default_factory=Seal)
     train: Training | None = None
+    tables: dict[Name, Table] = Field(default_factory=dict, max_length=20)
+    curves: dict[Name, Curve] = Field(default_factory=dict, max_length=50)
     notes: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> RunRecord:
+        held = sum(t.cells for t in self.tables.values())
+        if held + sum(c.cells for c in self.curves.values()) > MOST_CELLS:
+            raise ValueError(
+                f"tables and curves hold more than {MOST_CELLS:,} numbers; a record is read "
+                "whole, so leave larger things as files beside it"
+            )
+        return self
 
 
 def save_record(record: RunRecord, folder: Path) -> Path:

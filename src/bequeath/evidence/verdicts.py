@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bequeath.evidence.answer import POINTS, number
 from bequeath.evidence.claims import SCALES
 from bequeath.evidence.judge import Judgement, StatementResult
+from bequeath.evidence.measure import figure, measure_of, suffix
+from bequeath.evidence.record import POINTS
 from bequeath.kernel.errors import Problem, RunError, dotted
 from bequeath.kernel.files import write_json
 from bequeath.kernel.units import show_seconds
@@ -79,16 +80,17 @@ def statement_line(result: StatementResult) -> str:
     what = f"{s.arm} - {s.versus}" if s.versus else s.arm
     if result.difference is None:
         return f"{s.name}: {result.verdict} ({result.why})"
-    figure = number(result.difference, s.metric)
+    measure = measure_of(s.metric).model_copy(update={"unit": result.unit})
+    shown = figure(result.difference, measure)
     if s.versus and result.difference > 0:
-        figure = f"+{figure}"
-    unit = " points" if s.metric in POINTS else ""
+        shown = f"+{shown}"
+    unit = POINTS if measure.hundredfold and s.versus else suffix(measure)
     bounds = ""
     if result.low is not None and result.high is not None:
-        bounds = f" [{number(result.low, s.metric)}, {number(result.high, s.metric)}]"
+        bounds = f" [{figure(result.low, measure)}, {figure(result.high, measure)}]"
     n = len(result.seeds)
     told = "" if result.decides else " (reported, does not decide)"
     return (
-        f"{s.name}: {what}, {s.metric} {figure}{unit}{bounds}, {n} seed{'' if n == 1 else 's'}: "
-        f"{result.verdict}{told}"
+        f"{s.name}: {what}, {s.metric} {f'{shown} {unit}'.rstrip()}{bounds}, "
+        f"{n} seed{'' if n == 1 else 's'}: {result.verdict}{told}"
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -39,9 +40,13 @@ class Estimate:
 
 
 def problems(opened: Opened) -> Iterator[Problem]:
-    """R503 (disk), R504 (disk budget), R505 (memory budget), R506 (time budget)."""
+    """R502 (memory), R503 (disk), R504, R505, R506 (budgets of disk, memory, time)."""
     job = opened.job
     yield from _disk(opened)
+    too_large = list(_memory(opened))
+    yield from too_large
+    if too_large:  # a trial would fail as the job would
+        return
     if job.budget.time is None and job.budget.memory is None:
         return
     estimates = {arm.label: estimate(opened, arm) for arm in job.arms}
@@ -131,6 +136,25 @@ class _First:
 
     def to(self, device: torch.device | str) -> _First:
         return _First(self._samples.to(device), self._n)
+
+
+def _memory(opened: Opened) -> Iterator[Problem]:
+    """Weights of all models at once; of one that trains the gradient and a moment besides."""
+    job = opened.job
+    needs = [need for arm in job.arms for need in arm.method.needs_for(arm.config).models.items()]
+    trained = {role for role, need in needs if need.trains}
+    facts = opened.model_facts.items()
+    needed = sum(4 * (f.parameters or 0) * (3 if role in trained else 1) for role, f in facts)
+    free = psutil.virtual_memory().available
+    if opened.device.type == "cpu" and needed > free:
+        largest = max(opened.model_facts, key=lambda role: opened.model_facts[role].parameters or 0)
+        yield Problem(
+            "R502",
+            f"the models need at least {show_size(needed)} of memory; {show_size(free)} is free",
+            at=("models", largest),
+            notes=(f"`{largest}` has {opened.model_facts[largest].parameters:,} parameters",),
+            remedies=("choose a smaller model",),
+        )
 
 
 def _disk(opened: Opened) -> Iterator[Problem]:

@@ -47,13 +47,20 @@ def measure(logits: Tensor, y: Tensor, names: tuple[str, ...]) -> dict[str, Metr
     predictions = Predictions(logits, y)
     measured = {name: evaluate(name, predictions) for name in names}
     return {
-        name: Metric(value=float(m.value), direction=m.direction, n=m.n)
+        name: Metric(value=float(m.value), direction=m.direction, n=m.n, terms=m.terms is not None)
         for name, m in measured.items()
     }
 
 
+def sample_terms(logits: Tensor, y: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
+    """metric name -> its per-sample terms [N], for those metrics that are a mean over samples."""
+    predictions = Predictions(logits, y)
+    measured = {name: evaluate(name, predictions).terms for name in names}
+    return {name: terms for name, terms in measured.items() if terms is not None}
+
+
 def scores(logits: Tensor, y: Tensor) -> dict[str, Tensor]:
-    """The columns of `predictions.parquet` but `correct`. logits [N, K], y [N], on the CPU."""
+    """The answers kept in `predictions.parquet`, and their `idx`. logits [N, K], y [N], CPU."""
     log_p = logits.double().log_softmax(dim=1)
     confidence, pred = log_p.max(dim=1)
     nll = -log_p.gather(1, y[:, None])[:, 0]

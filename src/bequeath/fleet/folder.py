@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
@@ -11,11 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from safetensors import SafetensorError
 
 from bequeath.evidence.record import RECORD_FILE, load_record
 from bequeath.kernel.errors import JobError, Problem, RunError
 
 LOCK = ".bequeath-lock"
+MARK = ".bequeath"  # says that the folder is ours; names like `runs` do not, anybody has those
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Everything a job leaves in its folder; `--fresh` removes these and nothing else.
 OURS = (
     "runs",
@@ -35,11 +40,12 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     JobError R510: another process is at work here; R511: the folder holds another job's results;
     R512: it holds files that are none of ours.
     """
-    _refuse_strangers(out)
+    refuse_strangers(out)
     out.mkdir(parents=True, exist_ok=True)
     lock = out / LOCK
     _lock(lock, out)
     try:
+        (out / MARK).touch()
         if fresh:
             for name in OURS:
                 _remove(out / name)
@@ -55,8 +61,31 @@ def missing_or_other(folder: Path, key: str) -> bool:
 
 
 def clean(out: Path) -> None:
-    """Take away the scratch of a job that is done."""
+    """Take away the scratch of a job that is done, and what a killed process had half-written."""
     shutil.rmtree(out / "work", ignore_errors=True)
+    for pattern in (".*.part", "runs/*/.*.part", "references/.*.part"):
+        for part in out.glob(pattern):
+            _remove(part)
+
+
+@contextmanager
+def writing(out: Path) -> Iterator[None]:
+    """RunError R522 where the disk does not take what the block writes into `out`."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        code = re.search(r"os error (\d+)", str(error))
+        number = error.errno if isinstance(error, OSError) else int(code[1]) if code else None
+        if number not in NO_ROOM:
+            raise
+        raise RunError(
+            Problem(
+                "R522",
+                f"the results cannot be written: {os.strerror(number)}",
+                notes=(f"in `{out}`",),
+                remedies=("free some space, then run the same command again: it goes on",),
+            )
+        ) from error
 
 
 def _key_of(folder: Path) -> str | None:
@@ -67,12 +96,16 @@ def _key_of(folder: Path) -> str | None:
     return None
 
 
-def _refuse_strangers(out: Path) -> None:
-    if not out.is_dir():
+def refuse_strangers(out: Path) -> None:
+    """JobError R512 when `out` holds files and is not a folder that a job has written."""
+    if not out.is_dir() or _ours(out):
         return
-    names = sorted(p.name for p in out.iterdir() if p.name not in OURS and p.name != LOCK)
-    mine = any((out / name).exists() for name in OURS)
-    if names and not mine:
+    names = sorted(
+        p.name
+        for p in out.iterdir()
+        if p.name != LOCK and not (p.name.startswith(".") and p.suffix == ".part")
+    )
+    if names:
         raise JobError(
             Problem(
                 "R512",
@@ -82,6 +115,12 @@ def _refuse_strangers(out: Path) -> None:
                 remedies=("choose another folder with `out:` or `--set out=...`",),
             )
         )
+
+
+def _ours(out: Path) -> bool:
+    """By its mark, or (before there were marks) by what only a job writes."""
+    written = ("runs/*/seed-*/record.json", "references/*/record.json", "work/*/seed-*/key")
+    return (out / MARK).is_file() or any(any(out.glob(pattern)) for pattern in written)
 
 
 def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
@@ -111,7 +150,7 @@ def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
 
 
 def _lock(lock: Path, out: Path) -> None:
-    me = f"{os.getpid()} {socket.gethostname()}"
+    me = f"{os.getpid()} {psutil.Process().create_time()} {socket.gethostname()}"
     for _ in range(2):
         try:
             with lock.open("x", encoding="utf-8") as file:
@@ -132,10 +171,17 @@ def _lock(lock: Path, out: Path) -> None:
 
 
 def _stale(lock: Path) -> bool:
-    """Whether the process that holds the lock is gone. On another machine one cannot tell."""
+    """Whether the process that holds the lock is gone. On another machine one cannot tell.
+
+    A number alone does not name a process: in a container the next one often has the same.
+    """
     with contextlib.suppress(OSError, ValueError):
-        pid, _, host = lock.read_text(encoding="utf-8").partition(" ")
-        return host == socket.gethostname() and not psutil.pid_exists(int(pid))
+        pid, began, host = lock.read_text(encoding="utf-8").split(" ", 2)
+        if host != socket.gethostname():
+            return False
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return abs(psutil.Process(int(pid)).create_time() - float(began)) > 1
+        return True
     return not lock.exists()
 
 

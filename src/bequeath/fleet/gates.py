@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 
 from bequeath.fleet import cost
+from bequeath.fleet.folder import refuse_strangers
 from bequeath.given.access import Labels
 from bequeath.given.facts import ModelFacts
-from bequeath.given.samples import Samples
+from bequeath.given.samples import Samples, shared_samples
 from bequeath.job.job import Arm, Job
 from bequeath.job.meaning import class_problems
 from bequeath.kernel.errors import JobError, Problem, Problems
 from bequeath.methods.catalog import family_of
-from bequeath.train.context import pick_device
+from bequeath.train.context import pick_device, refuse_precision
 
 
 @dataclass
@@ -56,19 +57,24 @@ class Opened:
 def check_deep(job: Job) -> Opened:
     """Open everything a job names. JobError with every problem found, each at its place."""
     basket = Problems()
+    basket.extend(_folder(job))
+    basket.extend(_device(job))
     samples = _open_data(job, basket)
+    known = {role: one.facts for role, one in samples.items()}
+    if len(samples) == len(job.data):
+        basket.extend(_labels(job, samples))
+        basket.extend(class_problems(job, {}, known))
+        basket.extend(_seen(job, samples))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     facts = _examine_models(job, samples, basket)
     if not basket.found:
-        known = {role: one.facts for role, one in samples.items()}
         basket.extend(class_problems(job, facts, known))
         basket.extend(_heads(job, facts))
-        basket.extend(_labels(job, samples))
-    basket.extend(_device(job))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     opened = Opened(job, samples, facts, pick_device(job.train.device))
+    opened.notes += _remarks(opened)
     basket.extend(cost.problems(opened))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
@@ -120,21 +126,70 @@ def _heads(job: Job, facts: dict[str, ModelFacts]) -> list[Problem]:
 
 def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     """Data that judge, and data whose labels a method wants, must have labels."""
-    wanted = {job.evaluate.data: "it judges the result"}
-    for arm in job.arms:
+    wanted: dict[str, tuple[str, tuple[str, ...]]] = {
+        job.evaluate.data: ("it judges the result", ())
+    }
+    for arm in sorted(job.arms, key=lambda arm: arm.added):
         for role, need in arm.method.needs_for(arm.config).data.items():
             if need.labels > Labels.NONE:
-                wanted.setdefault(role, f"`{arm.label}` learns from them")
+                what = f"`{arm.label}`, which is added to compare with," if arm.added else ""
+                remedies = ("leave it out with `baselines: false`",) if arm.added else ()
+                why = f"{what or f'`{arm.label}`'} learns from them"
+                wanted.setdefault(role, (why, remedies))
     return [
-        Problem("G410", f"`data.{role}` has no labels, and {why}", at=("data", role))
-        for role, why in wanted.items()
+        Problem("G410", f"`data.{role}` has no labels, and {why}", ("data", role), "", remedies)
+        for role, (why, remedies) in wanted.items()
         if role in samples and samples[role].y is None
     ]
 
 
+def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
+    """G406 where the content that judges was all trained on, whatever the files are called."""
+    judge = samples[job.evaluate.data]
+    learnt = {role for arm in job.arms for role in arm.method.needs_for(arm.config).data}
+    return [
+        Problem(
+            "G406",
+            f"every sample of `data.{job.evaluate.data}` is in `data.{role}` too, "
+            "on which the methods train",
+            ("data", job.evaluate.data),
+            "what was trained on cannot judge",
+            ("give another file, or another part with ?split=test",),
+        )
+        for role in sorted(learnt & samples.keys() - {job.evaluate.data})
+        if shared_samples(samples[role], judge) == len(judge)
+    ]
+
+
+def _remarks(opened: Opened) -> list[str]:
+    """What is allowed, and worth knowing before one believes a result."""
+    job, notes = opened.job, []
+    learnt = {role for arm in job.arms for role in arm.method.needs_for(arm.config).data}
+    for role in sorted(learnt & opened.samples.keys() - {job.evaluate.data}):
+        if same := shared_samples(opened.samples[role], opened.judge):
+            notes.append(
+                f"{same} of {len(opened.judge)} samples of data.{job.evaluate.data} are in "
+                f"data.{role} too: the result is partly memory"
+            )
+    reference = reference_role(job)
+    for role, facts in opened.model_facts.items():
+        theirs = opened.model_facts[reference].hash if reference in opened.model_facts else None
+        if role != reference and theirs is not None and facts.hash == theirs:
+            notes.append(f"models.{role} begins with the weights of models.{reference}")
+    return notes
+
+
+def _folder(job: Job) -> list[Problem]:
+    try:
+        refuse_strangers(job.out)
+    except JobError as error:
+        return error.problems
+    return []
+
+
 def _device(job: Job) -> list[Problem]:
     try:
-        pick_device(job.train.device)
+        refuse_precision(pick_device(job.train.device), job.train.precision)
     except JobError as error:
         return error.problems
     return []

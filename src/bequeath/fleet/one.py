@@ -13,14 +13,14 @@ from torch import Tensor
 
 from bequeath.evidence import predictions
 from bequeath.evidence.record import Cache, Run, RunRecord, Seal, Training, save_record
-from bequeath.fleet.evaluate import feature_geometry, predict, scores
+from bequeath.fleet.evaluate import feature_geometry, predict, sample_terms, scores
 from bequeath.fleet.gates import Opened, reference_role
 from bequeath.fleet.recording import Clock, describe_needs, record_of
 from bequeath.given.access import Needs
 from bequeath.given.bound import BoundModel
 from bequeath.given.given import Given
 from bequeath.job.job import Arm
-from bequeath.kernel.errors import Problem, RunError
+from bequeath.kernel.errors import JobError, Problem, RunError
 from bequeath.kernel.files import canonical, digest, whole_folder, write_text
 from bequeath.methods.catalog import family_of
 from bequeath.train.budget import Deadline
@@ -52,7 +52,7 @@ def arm_key(opened: Opened, arm: Arm) -> str:
     how = job.train.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
     needs = arm.method.needs_for(arm.config)
     models = {
-        role: [ref.ref, ref.options.model_dump(), opened.model_facts[role].hash]
+        role: [ref.ref, *_identity(opened, role)]
         for role, ref in job.model_refs.items()
         if role in needs.models
     }
@@ -70,10 +70,17 @@ def _own_code(reference: str) -> str | None:
     return digest(path.read_bytes()) if path.suffix == ".py" and path.is_file() else None
 
 
+def _identity(opened: Opened, role: str) -> list[Any]:
+    """What a model is besides its reference, which may lead to other files tomorrow."""
+    facts = opened.model_facts[role]
+    options = opened.job.model_refs[role].options.model_dump()
+    return [options, facts.hash, facts.made_of, facts.preprocess, facts.tensors]
+
+
 def reference_key(opened: Opened, role: str) -> str:
     """What the measurement of a model as it came depends on."""
-    job, ref = opened.job, opened.job.model_refs[role]
-    asked = [ref.ref, ref.options.model_dump(), opened.model_facts[role].hash]
+    job = opened.job
+    asked = [job.model_refs[role].ref, *_identity(opened, role)]
     return digest(canonical([asked, opened.judge.hash, list(job.evaluate.metrics)]))
 
 
@@ -133,7 +140,8 @@ def measure_reference(opened: Opened, role: str) -> Path:
     """A model as it came, measured like the results: `out/references/<role>/`."""
     job = opened.job
     clock = Clock(opened.device)
-    model = load_model(opened, role, opened.judge, seed=0)
+    # scaled by the data the methods learn from, as the methods see it
+    model = load_model(opened, role, opened.data_for(job.arms[0]), seed=0)
     logits, embedding = predict(model, opened.judge, opened.device, embedding=True)
     run = Run(arm=role, method="as it came", want=job.want, seed=0)
     record = record_of(opened, run, reference_key(opened, role), model, logits, clock)
@@ -154,7 +162,9 @@ def sealed(opened: Opened, needs: Needs, seed: int, data: Mapping[str, Any] | No
     fixes = learnt[0] if learnt else opened.judge
 
     def loader(role: str) -> Callable[[], BoundModel]:
-        return lambda: load_model(opened, role, fixes, seed)
+        # What does not train is one model, the one measured as it came, also if it is a fresh one.
+        trains = role in needs.models and needs.models[role].trains
+        return lambda: load_model(opened, role, fixes, seed if trains else 0)
 
     loaders = {role: loader(role) for role in opened.job.models}
     return Given(needs, loaders=loaders, facts=opened.model_facts, data=data or opened.samples)
@@ -162,7 +172,10 @@ def sealed(opened: Opened, needs: Needs, seed: int, data: Mapping[str, Any] | No
 
 def load_model(opened: Opened, role: str, data: Any, seed: int) -> BoundModel:
     handle = opened.job.models[role]
-    return handle.load(n_classes=opened.n_classes, data=data, seed=seed, device=opened.device)
+    try:
+        return handle.load(n_classes=opened.n_classes, data=data, seed=seed, device=opened.device)
+    except JobError as error:
+        raise JobError(p.under("models", role) for p in error.problems) from None
 
 
 def _work_folder(planned: Planned, out: Path) -> Path:
@@ -190,8 +203,9 @@ def _store(
             predictions.from_arrays(
                 arm=record.run.arm,
                 seed=record.run.seed,
-                classes=tuple(opened.judge.classes),
-                **columns,
+                idx=columns["idx"],
+                terms=sample_terms(logits, opened.answers, opened.job.evaluate.metrics),
+                answers={**columns, "classes": opened.judge.classes},
             ),
             part,
         )

@@ -7,6 +7,8 @@ stopped anywhere goes on where it was.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import joblib
@@ -16,10 +18,12 @@ from rich.console import Console
 from bequeath.evidence.card import write_card
 from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
-from bequeath.fleet.folder import claim, clean, missing_or_other
+from bequeath.fleet.folder import claim, clean, missing_or_other, writing
 from bequeath.fleet.gates import Opened, check_deep, reference_role
 from bequeath.fleet.one import Planned, arm_key, measure_reference, reference_key, run_one
+from bequeath.fleet.teachers import ask_teacher, tell_saved
 from bequeath.job.job import Job
+from bequeath.kernel.errors import JobError, visible
 from bequeath.kernel.files import write_text
 from bequeath.kernel.units import show_seconds
 from bequeath.train.budget import Deadline
@@ -34,20 +38,31 @@ def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
     """
     if job.train.threads is not None:
         torch.set_num_threads(job.train.threads)
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, markup=False)
     opened = check_deep(job)
     for note in opened.notes:
         console.print(note, style="dim", highlight=False)
     planned = plan(opened)
-    with claim(job.out, [(p.folder(job.out), p.key) for p in planned], fresh=fresh):
+    folders = [(p.folder(job.out), p.key) for p in planned]
+    with located(job), writing(job.out), claim(job.out, folders, fresh=fresh):
         write_text(job.out / "job.yaml", job.to_yaml())
         _measure_references(opened)
         _run_all(opened, planned, jobs, console)
+        tell_saved(job.out, planned, console)
         clean(job.out)
         report = render_report(job.out)
     console.print(_answer(job.out), highlight=False)
-    console.print(f"report: {report}", highlight=False)
+    console.print(visible(f"report: {report}"), highlight=False)
     return job.out
+
+
+@contextmanager
+def located(job: Job) -> Iterator[None]:
+    """Gives the problems of a JobError raised in the block their places in the job file."""
+    try:
+        yield
+    except JobError as error:
+        raise job.error(*error.problems) from None
 
 
 def render_report(out: Path) -> Path:
@@ -82,6 +97,7 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: int, console: Console
     if done:
         console.print(f"{done} of {len(planned)} runs were complete already", style="dim")
     deadline = Deadline(opened.job.budget.time)
+    ask_teacher(opened, waiting, deadline, console)
     if jobs > 1 and len(waiting) > 1:
         _side_by_side(opened, waiting, jobs, deadline)
         return

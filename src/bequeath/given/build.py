@@ -19,8 +19,15 @@ from bequeath.given.heads import check_head, find_head
 from bequeath.given.model_schemes import Blueprint
 from bequeath.given.options import ModelOptions
 from bequeath.given.preprocess import ImagePreprocess, TextPreprocess, VectorPreprocess
-from bequeath.given.weights_file import file_facts, file_hash, read_tensors
+from bequeath.given.weights_file import (
+    bad_tensors,
+    file_facts,
+    file_hash,
+    not_finite,
+    read_tensors,
+)
 from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import digest
 
 _NAMED = 5  # tensors named in an error, of each sort
 
@@ -65,6 +72,10 @@ def plan(blueprint: Blueprint, options: ModelOptions, data: DataFacts) -> Plan:
         raise JobError(Problem("M312", message, at=("ref",), remedies=("say `classes: N`",)))
     shape = _eaten(blueprint, data)
     _check_classes(module, shape, n_classes, data, blueprint, trained=tensors is not None)
+    read = file_hash(weights, at=at) if weights is not None else blueprint.hash
+    if weights is not None:
+        _refuse_not_finite(not_finite(weights, at=at), at)
+    new_head = fresh_head or (blueprint.trained is not None and n_classes != blueprint.n_classes)
     facts = ModelFacts(
         kind=blueprint.preprocess.kind,
         architecture=blueprint.name,
@@ -74,8 +85,10 @@ def plan(blueprint: Blueprint, options: ModelOptions, data: DataFacts) -> Plan:
         input=shape,
         preprocess=blueprint.preprocess.to_dict(),
         licence=blueprint.licence,
-        hash=None if weights is None or fresh_head else file_hash(weights, at=at),
+        hash=None if new_head else read,
         tensors=_shapes(module),
+        classes=None if new_head else _names(blueprint, n_classes),
+        made_of=digest(str(read), str(blueprint.made_of)),
     )
     return Plan(blueprint, facts, n_classes, weights, fresh_head, at)
 
@@ -91,7 +104,7 @@ def load(made: Plan, samples: Any, seed: int, device: torch.device | str) -> Bou
     if made.weights is not None:
         _fill(module, made)
     if made.weights is not None or blueprint.trained is not None:
-        _check_finite(module, made.at)
+        _refuse_not_finite(bad_tensors(module.state_dict()), made.at)
     eyes = blueprint.preprocess
     if isinstance(eyes, VectorPreprocess) and eyes.standard and eyes.mean is None:
         if samples is None:
@@ -99,9 +112,9 @@ def load(made: Plan, samples: Any, seed: int, device: torch.device | str) -> Bou
             raise JobError(Problem("M312", message, at=("preprocess", "scale")))
         eyes = eyes.fit(samples)
     known = getattr(samples, "classes", ()) or ()
-    classes = tuple(blueprint.classes)
-    if len(classes) != made.n_classes:
-        classes = tuple(known) if len(known) == made.n_classes else ()
+    classes = made.facts.classes or ()
+    if not classes and len(known) == made.n_classes:
+        classes = tuple(known)
     source = Source(blueprint.scheme, blueprint.name, blueprint.kwargs, classes, blueprint.origin)
     facts = replace(made.facts, hash=hash_tensors(module), preprocess=eyes.to_dict())
     return BoundModel(module, eyes, facts, source).to(device).eval()
@@ -161,6 +174,11 @@ def _head(
         return find_head(module, n_classes, blueprint.head)
     check_head(module, options.head)
     return options.head
+
+
+def _names(blueprint: Blueprint, n_classes: int) -> tuple[str, ...] | None:
+    """Names of the outputs, where there is one for each."""
+    return tuple(blueprint.classes) if len(blueprint.classes) == n_classes else None
 
 
 def _rows(tensors: Mapping[str, TensorFact], head: str | None) -> int | None:
@@ -312,12 +330,7 @@ def _fill(module: nn.Module, made: Plan) -> None:
     module.load_state_dict(tensors, strict=True)
 
 
-def _check_finite(module: nn.Module, at: tuple[str, ...]) -> None:
-    bad = [
-        name
-        for name, tensor in module.state_dict().items()
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-    ]
+def _refuse_not_finite(bad: list[str], at: tuple[str, ...]) -> None:
     if bad:
         names = ", ".join(f"`{name}`" for name in bad[:_NAMED])
         message = f"the weights hold NaN or infinity in {len(bad)} tensors: {names}"

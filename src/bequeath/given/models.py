@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
     from bequeath.given.bound import BoundModel
 
+MAX_SIDE = 4096  # pixels; as the job may say itself
 _PREFIXES = ("module.", "_orig_mod.")
 
 
@@ -83,9 +86,13 @@ class ModelHandle:
 
     def _static(self) -> tuple[ModelFacts, list[Problem]]:
         if self._described is None:
-            facts, problems = scheme(self._scheme).describe(self._rest, self.options)
-            facts, more = _with_weights(facts, self._scheme, self._rest, self.options)
-            self._described = facts, problems + more
+            try:
+                with _files_may_lie(self.ref):
+                    facts, problems = scheme(self._scheme).describe(self._rest, self.options)
+                    facts, more = _with_weights(facts, self._scheme, self._rest, self.options)
+                self._described = facts, problems + more
+            except JobError as error:
+                self._described = ModelFacts(), error.problems
         return self._described
 
     def _raise_static(self) -> None:
@@ -95,7 +102,12 @@ class ModelHandle:
     def _plan(self, data: DataFacts) -> Any:
         from bequeath.given import build
 
-        blueprint = scheme(self._scheme).blueprint(self._rest, self.options, data)
+        with _files_may_lie(self.ref):
+            blueprint = scheme(self._scheme).blueprint(self._rest, self.options, data)
+        size = getattr(blueprint.preprocess, "size", None)
+        if size is not None and max(size) > MAX_SIDE:
+            message = f"`{self.ref}` wants images of {size[0]} x {size[1]} pixels"
+            raise JobError(Problem("M313", message, at=("ref",)))
         return build.plan(blueprint, self.options, data)
 
 
@@ -144,6 +156,20 @@ def load_model(
     options = FileModel.model_validate({})
     made = build.plan(saved(path, options, allow_code=True), options, DataFacts())
     return build.load(made, None, 0, device)
+
+
+@contextmanager
+def _files_may_lie(ref: str) -> Iterator[None]:
+    """A config or record may hold a text where a number belongs, or a list where a text does.
+
+    What cannot be used ends as M313; JobErrors pass.
+    """
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, OverflowError) as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
+        message = f"`{ref}` says something about the model that cannot be used"
+        raise JobError(Problem("M313", message, at=("ref",), notes=(said,))) from error
 
 
 def _with_weights(

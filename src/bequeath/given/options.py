@@ -58,6 +58,7 @@ def _parts(value: Any) -> Any:
 
 Integers = Annotated[tuple[int, ...], BeforeValidator(_parts)]
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_parts)]
+Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_parts)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_parts)]
 Words = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [str(part) for part in _parts(value)])
@@ -68,7 +69,9 @@ Bytes = Annotated[int, BeforeValidator(units.size)]
 class Options(BaseModel):
     """Base: unknown keys are refused, nothing changes after it is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class PreprocessOptions(Options):
@@ -78,7 +81,7 @@ class PreprocessOptions(Options):
         default=None, ge=1, le=4096, description="side of the square image, pixels"
     )
     mean: Numbers | None = Field(default=None, description="mean for each channel, pixels in 0..1")
-    std: Numbers | None = Field(default=None, description="standard deviation for each channel")
+    std: Positive | None = Field(default=None, description="standard deviation for each channel")
     interpolation: Literal["nearest", "bilinear", "bicubic"] | None = Field(
         default=None, description="how images are resized"
     )

@@ -5,16 +5,17 @@ Three kinds, plain values all of them: they go into a saved model as JSON and co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from bequeath.given import pixels
 from bequeath.given.facts import DataFacts
 from bequeath.given.options import PreprocessOptions
 from bequeath.kernel.errors import JobError, Problem
@@ -23,7 +24,6 @@ from bequeath.kernel.files import canonical, digest
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
-_LUMA = (0.299, 0.587, 0.114)
 _MEMO_LIMIT = 500_000
 
 
@@ -81,39 +81,16 @@ class ImagePreprocess(_Plain):
         x = batch["x"]
         if x.dtype != torch.uint8 or x.ndim != 4:
             raise ValueError(f"images are uint8 [B, H, W, C], not {x.dtype} {list(x.shape)}")
-        # The permuted view keeps its strides through the cast: channels last, the faster layout.
-        x = _match_channels(x.to(device, non_blocking=True), self.channels).permute(0, 3, 1, 2)
-        x = x.to(torch.float32)
-        if self.size is not None:
-            x = self._resize(x, self.size)
-        scale, shift = self._affine(x.device)
-        return x.mul_(scale).add_(shift)
-
-    def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        height, width = size
-        target = size
-        if self.crop < 1:
-            factor = max(height / x.shape[2], width / x.shape[3]) / self.crop
-            target = (round(x.shape[2] * factor), round(x.shape[3] * factor))
-        if x.shape[2:] != target:
-            if self.interpolation == "nearest":
-                x = F.interpolate(x, target, mode="nearest-exact")
-            else:
-                x = F.interpolate(
-                    x, target, mode=self.interpolation, antialias=True, align_corners=False
-                )
-            x = x.clamp(0, 255)
-        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
-        return x[:, :, top : top + height, left : left + width]
+        scale, shift = self._affine(device)
+        x = x.to(device, non_blocking=True)
+        return pixels.images(
+            x, self.size, self.crop, self.interpolation, self.channels, scale, shift
+        )
 
     def _affine(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x in 0..255 -> (x / 255 - mean) / std, as one multiplication and one addition."""
         if device not in self._constants:
-            mean = torch.tensor(self.mean, dtype=torch.float64)
-            std = torch.tensor(self.std, dtype=torch.float64)
-            pair = (1 / (255 * std), -mean / std)
-            scale, shift = (t.to(torch.float32).view(1, -1, 1, 1).to(device) for t in pair)
-            self._constants[device] = (scale, shift)
+            scale, shift = pixels.affine(self.mean, self.std)
+            self._constants[device] = (scale.to(device), shift.to(device))
         return self._constants[device]
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -139,7 +116,7 @@ class VectorPreprocess(_Plain):
     kind = "vector"
 
     def __call__(self, batch: Mapping[str, Any], device: torch.device) -> Tensor:
-        x = _flat(batch["x"].to(device, non_blocking=True))
+        x = pixels.flat(batch["x"].to(device, non_blocking=True))
         if self.mean is None or self.std is None:
             if self.standard:
                 raise ValueError("this preprocessing has not been fitted to training data")
@@ -158,7 +135,7 @@ class VectorPreprocess(_Plain):
         for first in range(0, n, 4096):
             raw = samples.fetch(torch.arange(first, min(first + 4096, n)))["x"]
             pooled = raw.dtype == torch.uint8
-            x = _flat(raw).to("cpu", torch.float64)
+            x = pixels.flat(raw).to("cpu", torch.float64)
             if not count:
                 # Around the first chunk's mean, so that large offsets do not drown the variance.
                 centre = x.mean(0)
@@ -273,7 +250,33 @@ def from_dict(values: Mapping[str, Any]) -> AnyPreprocess:
     known = {f.name for f in fields(maker) if f.compare}
     if unknown := sorted(set(rest) - known):
         raise ValueError(f"unknown preprocessing setting `{unknown[0]}`")
+    for key, value in rest.items():
+        if value is not None and key in _MAY_BE and not _MAY_BE[key](value):
+            raise ValueError(f"`{key}` of the preprocessing cannot be {str(value)[:60]!r}")
     return maker(**rest)
+
+
+def _numbers(value: Any) -> bool:
+    """Finite numbers, at least one. A file may say anything."""
+    whole = isinstance(value, tuple) and len(value) > 0
+    return whole and all(type(v) in (int, float) and math.isfinite(v) for v in value)
+
+
+_MAY_BE: dict[str, Callable[[Any], bool]] = {
+    "mean": _numbers,
+    "std": lambda v: _numbers(v) and min(v) > 0,
+    "size": lambda v: (
+        _numbers(v)
+        and len(v) == 2
+        and all(type(s) is int for s in v)
+        and 1 <= min(v) <= max(v) <= 4096
+    ),
+    "crop": lambda v: type(v) in (int, float) and 0 < v <= 1,
+    "channels": lambda v: type(v) is int and 1 <= v <= 64,
+    "interpolation": lambda v: v in ("nearest", "bilinear", "bicubic"),
+    "standard": lambda v: isinstance(v, bool),
+    "max_length": lambda v: type(v) is int and 1 <= v <= 131_072,
+}
 
 
 def default_preprocess(data: DataFacts, options: PreprocessOptions) -> AnyPreprocess:
@@ -316,27 +319,6 @@ def override(plain: AnyPreprocess, options: PreprocessOptions, *, trained: bool)
             changes |= {"size": (options.size, options.size), "crop": 1.0}
         return replace(plain, **changes, _constants={})
     return plain
-
-
-def _match_channels(x: Tensor, channels: int | None) -> Tensor:
-    """[B, H, W, C] with C in {1, 3, 4} to 1 or 3 channels."""
-    have = x.shape[-1]
-    if channels is None or have == channels:
-        return x
-    if channels == 3 and have == 1:
-        return x.expand(-1, -1, -1, 3)
-    if channels == 3 and have == 4:
-        return x[..., :3]
-    if channels == 1 and have in (3, 4):
-        luma = torch.tensor(_LUMA, device=x.device)
-        return (x[..., :3].to(torch.float32) @ luma).round_().to(torch.uint8)[..., None]
-    raise ValueError(f"images of {have} channels cannot become {channels}")
-
-
-def _flat(x: Tensor) -> Tensor:
-    if x.dtype == torch.uint8:
-        return x.flatten(1).to(torch.float32).div_(255)
-    return x.flatten(1).to(torch.float32)
 
 
 def _floats(t: Tensor) -> tuple[float, ...]:

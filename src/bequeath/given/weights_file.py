@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "params", "teacher", "student")
 _PREFIXES = ("module.", "_orig_mod.")
-_HASHES: dict[tuple[str, int, int], str] = {}
+_READ: dict[tuple[str, int, int], tuple[str, list[str]]] = {}
 
 
 def read_tensors(path: Path, *, at: tuple[str, ...]) -> dict[str, Tensor]:
@@ -59,11 +59,27 @@ def file_facts(path: Path, *, at: tuple[str, ...]) -> dict[str, TensorFact]:
 
 def file_hash(path: Path, *, at: tuple[str, ...]) -> str:
     """`hash_tensors` of a file; remembered while its size and time of change stay the same."""
+    return _read_once(path, at)[0]
+
+
+def not_finite(path: Path, *, at: tuple[str, ...]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity; remembered like the hash."""
+    return _read_once(path, at)[1]
+
+
+def bad_tensors(tensors: Mapping[str, Tensor]) -> list[str]:
+    """Names of the tensors that hold NaN or infinity."""
+    floats = {n: t for n, t in tensors.items() if t.is_floating_point() or t.is_complex()}
+    return [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]
+
+
+def _read_once(path: Path, at: tuple[str, ...]) -> tuple[str, list[str]]:
     stat = path.stat()
     key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if key not in _HASHES:
-        _HASHES[key] = hash_tensors(read_tensors(path, at=at))
-    return _HASHES[key]
+    if key not in _READ:
+        tensors = read_tensors(path, at=at)
+        _READ[key] = hash_tensors(tensors), bad_tensors(tensors)
+    return _READ[key]
 
 
 def strip(tensors: Mapping[str, T]) -> dict[str, T]:
@@ -80,13 +96,21 @@ def _all_begin(names: Mapping[str, T], prefix: str) -> bool:
 
 def _open_torch(path: Path, at: tuple[str, ...]) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its path, torch would go by its suffix
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "nsupported" not in str(error):
             raise JobError(truncated(path, at)) from error
         raise JobError(_refusal(path, at, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, OSError) as error:
+    except Exception as error:  # a damaged pickle can end in any error there is
         raise JobError(truncated(path, at)) from error
+
+
+def _dense(value: Any) -> bool:
+    """Whether this is a plain tensor whose every number lies in the file."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta:
+        return False
+    return value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _refusal(path: Path, at: tuple[str, ...], reason: str) -> Problem:
@@ -112,7 +136,7 @@ def _tensors_in(value: Any, path: Path, at: tuple[str, ...]) -> dict[str, Tensor
         places += [value[name] for name in _WRAPPERS if isinstance(value.get(name), Mapping)]
     for place in places:
         if isinstance(place, Mapping) and place:
-            tensors = {str(k): v for k, v in place.items() if isinstance(v, Tensor)}
+            tensors = {str(k): v for k, v in place.items() if _dense(v)}
             if tensors and len(tensors) == len(place):
                 return tensors
     keys = ", ".join(map(str, list(value)[:8])) if isinstance(value, Mapping) else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,10 +32,14 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
 def read(path: Path, place: Place | None = None) -> Document:
     """One file, alone. `place` is where it was named, for the error when it cannot be read."""
     try:
-        if path.stat().st_size > yaml.MAX_BYTES:
+        if place is not None and path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "it is no file")  # a pipe might never answer
+        with path.open("rb") as file:  # a device (`/dev/zero`) has no size and no end
+            data = file.read(yaml.MAX_BYTES + 1)
+        if len(data) > yaml.MAX_BYTES:
             limit = f"{yaml.MAX_BYTES // 1000} kB"
             raise JobError(Problem("J106", f"`{path}` is larger than a job ({limit})", place=place))
-        text = path.read_bytes().decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         why = f"byte {error.start} is not UTF-8"
         raise JobError(Problem("J100", f"`{path}` is not text: {why}", place=place)) from None
@@ -53,7 +58,9 @@ def override(document: Document, overrides: Sequence[str]) -> Document:
     JobError J109 with every override that cannot be applied.
     """
     problems: list[Problem] = []
-    root = document.root if document.root.value is not None else Node({})
+    root = document.root
+    if root.value is None and overrides:
+        root = Node({}, root.place)
     for number, text in enumerate(overrides, 1):
         try:
             at, key, node = _parse_override(text, number)
@@ -92,7 +99,7 @@ def _parse_override(text: str, number: int) -> tuple[tuple[str, ...], Place, Nod
     shown = f"--set {text}"
     key = Place(COMMAND_LINE, number, 7, max(1, len(dotted)), shown)
     at = tuple(part.strip() for part in dotted.split("."))
-    if not equals or not all(at):
+    if not equals or not all(at) or len(at) > yaml.MAX_DEPTH:
         label = "write it as --set train.epochs=10"
         raise JobError(Problem("J109", f"`--set {text}` sets nothing", label=label, place=key))
     shift = key.column + len(dotted)  # columns before the value

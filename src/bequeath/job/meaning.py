@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bequeath.given.access import Labels, Needs
 from bequeath.job import words
 from bequeath.job.job import Arm, Job
+from bequeath.kernel.codes import CODES
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.methods import catalog
 
@@ -127,6 +128,9 @@ def _static(job: Job) -> Iterable[Problem]:
 
 def _out(job: Job) -> Iterable[Problem]:
     out = job.out
+    if "\0" in str(out):  # `is_dir` calls such a path one that is not there
+        yield Problem("R501", f"`{out}` cannot be a folder", ("out",), "a null character")
+        return
     for folder in (out, *out.parents):
         try:
             if folder.is_dir():
@@ -162,11 +166,44 @@ def class_problems(
     counts |= {("models", role): facts.n_classes for role, facts in known_models.items()}
     if problems := _agree("G404", "the numbers of classes differ", counts):
         return problems
-    names = {("data", role): facts.classes for role, facts in known.items()}
+    # without labels a name stands for nothing, and may be a mere number
+    labelled = {role: facts for role, facts in known.items() if facts.labelled is not False}
+    names = {("data", role): facts.classes for role, facts in labelled.items()}
     if problems := _agree("G405", "the data sets have different classes", names):
+        return problems
+    if problems := list(_order(known_models, next(filter(None, names.values()), None))):
         return problems
     kinds = {("data", role): facts.kind for role, facts in known.items()}
     return _agree("G407", "the data sets are of different kinds", kinds)
+
+
+def _order(models: Mapping[str, ModelFacts], names: tuple[str, ...] | None) -> Iterable[Problem]:
+    """Models whose outputs have names of the data's classes at other places.
+
+    Names that only one side knows say nothing: data may number what a model names.
+    """
+    for role, facts in models.items():
+        have = facts.classes or ()
+        moved = [name for name in have if names and _elsewhere(name, have, names)]
+        if names is None or not moved:
+            continue
+        theirs = f"models.{role}: {_brief(have)}"
+        remedies: tuple[str, ...] = ()
+        if set(have) == set(names):
+            remedies = (f"number them alike: `classes: [{', '.join(have)}]` with each data set",)
+        label = f"`{moved[0]}` is its class {have.index(moved[0])}, and {names.index(moved[0])} "
+        yield Problem(
+            "G411",
+            f"`models.{role}` has the classes of the data in another order",
+            ("models", role),
+            label + "of the data",
+            remedies,
+            (f"data: {_brief(names)}", theirs),
+        )
+
+
+def _elsewhere(name: str, one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return name in other and one.index(name) != other.index(name)
 
 
 def _agree(code: str, message: str, facts: Mapping[tuple[str, str], Any]) -> list[Problem]:
@@ -176,7 +213,8 @@ def _agree(code: str, message: str, facts: Mapping[tuple[str, str], Any]) -> lis
     most = max(known.values(), key=lambda fact: list(known.values()).count(fact))
     odd = next(at for at, fact in known.items() if fact != most)
     notes = tuple(f"{'.'.join(at)}: {_brief(fact)}" for at, fact in known.items())
-    return [Problem(code, message, odd, f"this has {_brief(known[odd])}", (), notes)]
+    fix = (CODES[code].fix,)
+    return [Problem(code, message, odd, f"this has {_brief(known[odd])}", fix, notes)]
 
 
 def _brief(fact: Any) -> str:

@@ -10,11 +10,12 @@ from bequeath.job import words
 from bequeath.job.document import Document, Entry, Node, plain
 from bequeath.kernel.errors import Problem
 
-_USE = re.compile(r"\$\{([^}]*)\}")
+_USE = re.compile(r"\$\{([^${}]*)\}")
+LONGEST = 10_000  # characters of a value: a few variables could else fill the memory
 
 
 def filled(document: Document) -> Document:
-    """The document with every `${name}` replaced; places stay. What cannot be is J126."""
+    """The document with every `${name}` replaced; places stay. What cannot be is J126, or J106."""
     root = document.root
     written = plain(root).get("vars") if isinstance(root.value, dict) else None
     if not isinstance(written, Mapping):
@@ -40,6 +41,11 @@ def filled(document: Document) -> Document:
                 label = words.one_of(name, values) if values else "the job has no `vars:`"
                 message = f"there is no variable `{words.shown(name)}`"
                 problems.append(Problem("J126", message, label=label, place=node.place))
+        uses = [values.get(name, "") for name in _USE.findall(node.value)]
+        if len(node.value) + sum(map(len, uses)) > LONGEST:
+            message = f"with its variables filled in, this is longer than {LONGEST} characters"
+            problems.append(Problem("J106", message, place=node.place))
+            return node
         return replace(node, value=_USE.sub(lambda use: values.get(use[1], use[0]), node.value))
 
     if isinstance(root.value, dict):

@@ -69,7 +69,7 @@ class _Builder:
 
     def __init__(self, text: str, name: str):
         self.text, self.name = text, name
-        self.lines = re.split(r"\r\n|[\n\r\x85\u2028\u2029]", text)
+        self.lines = re.split(r"\r\n|[\n\r]", text)  # the line breaks of YAML 1.2
         self.anchors: dict[str, Node | None] = {}
         self.problems: list[Problem] = []
         self.events = self._events()

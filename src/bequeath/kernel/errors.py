@@ -114,6 +114,7 @@ class AccessDenied(BequeathError):
 
 Span = tuple[str, str]
 WIDEST = 120
+LONGEST = 400  # characters of one message, label, note or remedy
 
 
 def render(problem: Problem) -> str:
@@ -127,10 +128,13 @@ def spans(problem: Problem) -> list[list[Span]]:
     Styles: error, title, gutter, place, source, caret, note, help. Control characters in what the
     user wrote are shown as `\\x1b`, so that a file cannot steer the terminal.
     """
-    place, label = problem.place, visible(problem.label)
-    message: list[Span] = [("error", f"error[{problem.code}]"), ("title", f": {problem.message}")]
+    place, label = problem.place, shortened(problem.label)
+    message: list[Span] = [
+        ("error", f"error[{problem.code}]"),
+        ("title", f": {shortened(problem.message)}"),
+    ]
     gutter = " " * (len(str(place.line)) + 1) if place is not None else "   "
-    lines: list[list[Span]] = [[(style, visible(text)) for style, text in message]]
+    lines: list[list[Span]] = [message]
     if place is not None:
         where = f"{place.file}:{place.line}:{place.column}"
         lines.append([("gutter", f"{gutter[:-1]}--> "), ("place", visible(where))])
@@ -145,10 +149,18 @@ def spans(problem: Problem) -> list[list[Span]]:
         ]
     elif label:
         lines.append([("gutter", f"{gutter}= "), ("note", label)])
-    lines += [[("gutter", f"{gutter}= "), ("note", visible(note))] for note in problem.notes]
-    for remedy in problem.remedies:
-        lines.append([("gutter", f"{gutter}= "), ("help", "help: "), ("note", visible(remedy))])
+    lines += [[("gutter", f"{gutter}= "), ("note", shortened(note))] for note in problem.notes]
+    for remedy in problem.remedies or _usual_remedy(problem):
+        lines.append([("gutter", f"{gutter}= "), ("help", "help: "), ("note", shortened(remedy))])
     return lines
+
+
+def _usual_remedy(problem: Problem) -> tuple[str, ...]:
+    """What the code's page says, for a problem that itself does not say what to do."""
+    from bequeath.kernel.codes import CODES
+
+    code = None if problem.label else CODES.get(problem.code)
+    return () if code is None else (code.fix,)
 
 
 def _window(place: Place) -> tuple[str, str]:
@@ -174,6 +186,13 @@ def visible(text: str) -> str:
         return text
     text = text.replace("\t", " ")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shortened(text: str) -> str:
+    """`visible`, and of a text without end only its beginning and its end."""
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST - 63]} ... {text[-58:]}"
+    return visible(text)
 
 
 def _width(text: str) -> int:

@@ -6,6 +6,7 @@ import re
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_LONGEST = 40  # characters: a longer text is no number, and would only cost time to find out
 _BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 
 
@@ -14,9 +15,13 @@ def seconds(text: str | float) -> float:
     if isinstance(text, int | float) and not isinstance(text, bool):
         value = float(text)
     else:
-        parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", str(text).strip().lower())
-        if not parts or "".join(n + u for n, u in parts) != re.sub(r"\s", "", str(text).lower()):
-            raise ValueError(f"`{text}` is not a duration; write for example 90s, 30m or 1h30m")
+        said = str(text)[: _LONGEST + 1]
+        parts = re.findall(r"(\d+(?:\.\d+)?)\s*([smhd])", said.strip().lower())
+        whole = "".join(n + u for n, u in parts) == re.sub(r"\s", "", said.lower())
+        if not parts or not whole or len(said) > _LONGEST:
+            raise ValueError(
+                f"`{said[:_LONGEST]}` is not a duration; write for example 90s, 30m or 1h30m"
+            )
         value = sum(float(n) * _SECONDS[u] for n, u in parts)
     if not 0 < value < 10 * 365 * 86400:
         raise ValueError("a duration is more than 0 and less than ten years")
@@ -28,9 +33,12 @@ def size(text: str | int) -> int:
     if isinstance(text, int) and not isinstance(text, bool):
         value = text
     else:
-        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", str(text).strip().upper())
-        if match is None or match[2] not in _BYTES:
-            raise ValueError(f"`{text}` is not a size; write for example 512MB, 8GB or 2GiB")
+        said = str(text)[: _LONGEST + 1]
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?I?B)", said.strip().upper())
+        if match is None or match[2] not in _BYTES or len(said) > _LONGEST:
+            raise ValueError(
+                f"`{said[:_LONGEST]}` is not a size; write for example 512MB, 8GB or 2GiB"
+            )
         value = int(float(match[1]) * _BYTES[match[2]])
     if not 0 < value < 2**60:
         raise ValueError("a size is more than 0 and less than an exbibyte")

@@ -34,7 +34,9 @@ class MethodConfig(BaseModel):
     `source` says where the default comes from; `search` is `["log"|"linear"|"choice", low, high]`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True)

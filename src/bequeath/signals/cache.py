@@ -2,16 +2,17 @@
 
     $BEQUEATH_CACHE (or ~/.cache/bequeath/signals)
       <key>/
-        meta.json           the parts of the key in the clear, shapes, checksums, what it cost
-        logits-0.npy        one output of one view, [n, ...] float32
-        embedding-0.npy
-      <key>.damaged/        files that failed their checksum, out of the way
-      <key>.lock            one process fills, the others wait
+        meta.json                   the parts of the key in the clear, and the files
+        logits-0.npy                one output in one view, [n, ...] float32
+        embedding@fc.input-0.npy
+      <key>.damaged/                files that failed their checksum, out of the way
+      <key>.lock                    one process fills, the others wait
 
 The key is a digest of everything an answer depends on; one ingredient changed is another folder.
-A view is listed in meta.json after all its files are in place, so a fill that was interrupted goes
-on with the next view. Files are written by plain writes, never through a memory map: a disk that
-fills up is then an error and not a bus error.
+Which outputs were asked for is not among them: an output that is missing is added to those there.
+A file is listed in meta.json after it is in place, so a fill that was interrupted goes on with the
+next view. Files are written by plain writes, never through a memory map: a disk that fills up is
+then an error and not a bus error.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -32,10 +33,12 @@ import numpy as np
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, write_json
 from bequeath.kernel.units import show_size
+from bequeath.signals.npy import Npy, wrong_with
 
-FORMAT = 1
+FORMAT = 2
 SPARE = 64 * 2**20
-_CHUNK = 2**22
+# the name of an output is part of the name of a file
+NAME = re.compile(r"[A-Za-z0-9@_=][A-Za-z0-9@._=-]{0,99}")
 
 Rows = dict[str, np.ndarray]
 
@@ -51,14 +54,14 @@ def contents() -> list[dict[str, Any]]:
     found = []
     for folder in _folders():
         meta = _read_meta(folder) or {}
-        parts = meta.get("parts", {})
+        parts, files = meta.get("parts", {}), meta.get("files", {}).values()
         found.append(
             {
                 "key": folder.name,
                 "bytes": _bytes_in(folder),
-                "views": len(meta.get("views", {})),
+                "views": len({file["view"] for file in files}),
                 "samples": parts.get("n"),
-                "outputs": sorted(meta.get("outputs", {})),
+                "outputs": sorted({file["output"] for file in files}),
                 "teacher": parts.get("architecture"),
                 "teacher_hash": parts.get("teacher"),
                 "data_hash": parts.get("data"),
@@ -107,6 +110,7 @@ class Cache:
     """The folder of one key. Whoever writes, or reads meta.json in order to, holds `lock()`.
 
     parts: what the answers depend on, JSON values; `n` among them is the number of samples.
+    Outputs go by names that fit in the name of a file (`signals/outputs.py`).
     """
 
     def __init__(self, parts: dict[str, Any], where: Path | None = None):
@@ -115,6 +119,19 @@ class Cache:
         self.where = where or root()
         self.folder = self.where / self.key
         self.meta: dict[str, Any] = {}
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """What is listed: file -> output, view, shape of a row, bytes, crc32, seconds, made_with.
+
+        seconds: of the teacher, in the pass over all samples that this file comes from.
+        """
+        return self.meta.setdefault("files", {})
+
+    def listed(self, outputs: Iterable[str], views: int) -> dict[str, dict[str, Any]]:
+        """Those of `files` that hold one of the outputs in one of the views 0..views-1."""
+        wanted = {file_name(output, view) for output in outputs for view in range(views)}
+        return {name: one for name, one in self.files.items() if name in wanted}
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -136,25 +153,27 @@ class Cache:
             self.set_aside([])
         if meta is not None and meta["parts"] != self.parts:
             raise RunError(_of_another(self, meta["parts"]))
-        self.meta = meta or {"views": {}}
+        self.meta = meta or {"files": {}}
 
-    def missing(self, views: int) -> list[int]:
-        """The views among 0..views-1 that are still to be asked for."""
-        return [view for view in range(views) if str(view) not in self.meta.get("views", {})]
+    def missing(self, outputs: Iterable[str], views: int) -> dict[int, list[str]]:
+        """view -> the outputs still to be asked for in it; views with nothing missing left out."""
+        names = list(outputs)
+        table = {
+            view: [name for name in names if file_name(name, view) not in self.files]
+            for view in range(views)
+        }
+        return {view: absent for view, absent in table.items() if absent}
 
-    def damaged(self, views: int) -> dict[str, str]:
-        """file -> what is wrong with it (size, checksum), of the views that are listed."""
-        found = {}
-        for view in range(views):
-            listed = self.meta["views"].get(str(view), {"files": {}})["files"]
-            for name, expected in listed.items():
-                wrong = _wrong_with(self.folder / name, expected)
-                if wrong:
-                    found[name] = wrong
-        return found
+    def damaged(self, outputs: Iterable[str], views: int) -> dict[str, str]:
+        """file -> what is wrong with it (size, checksum), of those that are listed."""
+        found = {
+            name: wrong_with(self.folder / name, expected)
+            for name, expected in self.listed(outputs, views).items()
+        }
+        return {name: wrong for name, wrong in found.items() if wrong}
 
     def set_aside(self, files: Iterable[str]) -> None:
-        """Move damaged files (none named: all) to `<key>.damaged` and forget their views."""
+        """Move damaged files (none named: all) to `<key>.damaged` and forget them."""
         files = set(files)
         aside = self.where / f"{self.key}.damaged"
         shutil.rmtree(aside, ignore_errors=True)
@@ -162,11 +181,10 @@ class Cache:
             self.folder.replace(aside)
             return
         aside.mkdir()
-        views = self.meta["views"]
-        for view in [v for v, one in views.items() if files & set(one["files"])]:
-            for name in views.pop(view)["files"]:
-                if (self.folder / name).exists():
-                    (self.folder / name).replace(aside / name)
+        for name in files:
+            del self.files[name]
+            if (self.folder / name).exists():
+                (self.folder / name).replace(aside / name)
         write_json(self.folder / "meta.json", self.meta)
 
     def check_room(self, size: int) -> None:
@@ -180,7 +198,7 @@ class Cache:
     def write_view(
         self, view: int, batches: Iterable[tuple[Rows, float]], made_with: dict[str, Any]
     ) -> None:
-        """Write one view whole.
+        """Write outputs of one view, all that `batches` hold, whole.
 
         batches: (output -> float32 [B, ...], seconds the teacher took), in the order of samples.
         RunError S705 when the disk is full or not writable; no part of the view is left then.
@@ -189,40 +207,46 @@ class Cache:
         with _writing(self):
             self.folder.mkdir(parents=True, exist_ok=True)
             part.mkdir()
+        before = dict(self.files)
         try:
-            files, shapes, seconds = _write_rows(self, part, view, batches)
-            if self.meta.setdefault("outputs", shapes) != shapes:
-                raise ValueError(f"view {view} holds {shapes}, earlier {self.meta['outputs']}")
-            self.meta |= {"key": self.key, "parts": self.parts, "made_with": made_with}
+            found = _write_rows(self, part, view, batches)
+            self.meta |= {"key": self.key, "parts": self.parts}
             self.meta.setdefault("created", datetime.now(UTC).isoformat(timespec="seconds"))
-            self.meta["views"][str(view)] = {"files": files, "seconds": seconds}
+            self.files.update(
+                {name: {**one, "made_with": made_with} for name, one in found.items()}
+            )
             with _writing(self):
-                for name in files:
+                for name in found:
                     (part / name).replace(self.folder / name)
                 write_json(self.folder / "meta.json", self.meta)
         except BaseException:
-            self.meta.get("views", {}).pop(str(view), None)
+            self.meta["files"] = before
             raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def read(self, views: int) -> list[Rows]:
+    def read(self, outputs: Iterable[str], views: int) -> list[Rows]:
         """For each view, output -> read-only memory map [n, ...]."""
+        names = list(outputs)
         return [
             {
-                name: np.load(self.folder / f"{name}-{view}.npy", mmap_mode="r", allow_pickle=False)
-                for name in self.meta["outputs"]
+                name: np.load(
+                    self.folder / file_name(name, view), mmap_mode="r", allow_pickle=False
+                )
+                for name in names
             }
             for view in range(views)
         ]
 
-    def seconds(self) -> float:
-        """How long the teacher took for one sample, on average over what is kept."""
-        views = self.meta["views"].values()
-        return sum(one["seconds"] for one in views) / max(1, len(views) * self.parts["n"])
+    def seconds(self, outputs: Iterable[str], views: int) -> float:
+        """How long the teacher took for one sample, on average over these files."""
+        taken = [one["seconds"] for one in self.listed(outputs, views).values()]
+        return sum(taken) / max(1, len(taken) * self.parts["n"])
 
-    def size(self) -> int:
-        return sum(f["bytes"] for one in self.meta["views"].values() for f in one["files"].values())
+
+def file_name(output: str, view: int) -> str:
+    """The file that holds an output of all samples in one view."""
+    return f"{output}-{view}.npy"
 
 
 def free_bytes(where: Path) -> int:
@@ -234,12 +258,12 @@ def free_bytes(where: Path) -> int:
 
 def _write_rows(
     cache: Cache, part: Path, view: int, batches: Iterable[tuple[Rows, float]]
-) -> tuple[dict[str, dict[str, int]], dict[str, list[int]], float]:
-    """Stream the batches into one .npy an output: each file's size and checksum, shapes, seconds.
+) -> dict[str, dict[str, Any]]:
+    """Stream the batches into one .npy an output; -> what meta.json says of each file.
 
     Only the writing is guarded: a data set that cannot be read is no fault of the cache.
     """
-    outputs: dict[str, _Npy] = {}
+    outputs: dict[str, Npy] = {}
     total = 0.0
     try:
         for rows, seconds in batches:
@@ -248,69 +272,36 @@ def _write_rows(
                 for name, values in rows.items():
                     if name not in outputs:
                         shape = (cache.parts["n"], *values.shape[1:])
-                        outputs[name] = _Npy(part / f"{name}-{view}.npy", shape)
+                        outputs[name] = Npy(part / file_name(name, view), shape)
                     outputs[name].append(values)
         with _writing(cache):
-            files = {one.path.name: one.finish() for one in outputs.values()}
+            sizes = {name: one.finish() for name, one in outputs.items()}
     finally:
         for one in outputs.values():
             # closing flushes, which fails again on a full disk and would hide the first error
             with suppress(OSError):
                 one.file.close()
-    return files, {name: list(one.shape[1:]) for name, one in outputs.items()}, round(total, 4)
-
-
-class _Npy:
-    """A .npy file of float32 written front to back, its checksum kept along the way."""
-
-    def __init__(self, path: Path, shape: tuple[int, ...]):
-        self.path, self.shape, self.rows = path, shape, 0
-        self.file = path.open("w+b")
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self.file, header)
-        self.file.flush()
-        self.crc = zlib.crc32(path.read_bytes())
-
-    def append(self, values: np.ndarray) -> None:
-        if values.shape[1:] != self.shape[1:]:
-            raise ValueError(f"`{self.path.name}`: {values.shape[1:]} after {self.shape[1:]}")
-        data = np.ascontiguousarray(values, dtype="<f4").tobytes()
-        self.file.write(data)
-        self.crc = zlib.crc32(data, self.crc)
-        self.rows += len(values)
-
-    def finish(self) -> dict[str, int]:
-        if self.rows != self.shape[0]:
-            raise ValueError(f"`{self.path.name}`: {self.rows} rows of {self.shape[0]}")
-        self.file.flush()
-        os.fsync(self.file.fileno())
-        return {"bytes": self.file.tell(), "crc32": self.crc}
-
-
-def _wrong_with(path: Path, expected: dict[str, int]) -> str:
-    try:
-        size = path.stat().st_size
-        if size != expected["bytes"]:
-            return f"{size} bytes, {expected['bytes']} were written"
-        crc = 0
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                crc = zlib.crc32(chunk, crc)
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return "" if crc == expected["crc32"] else f"checksum {crc:08x}, was {expected['crc32']:08x}"
+    found = {}
+    for name, one in outputs.items():
+        row = list(one.shape[1:])
+        there = next((f["shape"] for f in cache.files.values() if f["output"] == name), row)
+        if there != row:
+            raise ValueError(f"`{name}` is {row} in view {view}, earlier {there}")
+        entry = {"output": name, "view": view, "shape": row, "seconds": round(total, 4)}
+        found[one.path.name] = {**entry, **sizes[name]}
+    return found
 
 
 def _read_meta(folder: Path) -> dict[str, Any] | None:
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        for view, one in meta["views"].items():
-            if set(one["files"]) != {f"{name}-{int(view)}.npy" for name in meta["outputs"]}:
+        for name, one in meta["files"].items():
+            numbers = (one["view"], one["bytes"], one["crc32"])
+            if not NAME.fullmatch(one["output"]) or any(type(v) is not int for v in numbers):
                 return None
-            for file in one["files"].values():
-                if type(file["bytes"]) is not int or type(file["crc32"]) is not int:
-                    return None
-            if not one["seconds"] >= 0:
+            if name != file_name(one["output"], one["view"]) or type(one["shape"]) is not list:
+                return None
+            if not one["seconds"] >= 0 or type(one["made_with"]) is not dict:
                 return None
         return meta if isinstance(meta["parts"], dict) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.signals.cache import Rows
-from bequeath.signals.signal import Batch, Signal
+from bequeath.signals.signal import Batch, Signal, Teacher
 from bequeath.signals.sweep import sweep
 
 ON_DEVICE = 2**30
@@ -24,6 +24,8 @@ class CachedTeacher:
     stored: for each view, output -> [n, ...]. draw: (idx, views) -> the batch they stand for.
     seconds: what the live teacher takes for a sample. spent: what the cache cost this run.
     plain: makes the teacher of un-augmented data, when `stored` holds augmented views.
+    grow: makes the teacher that has answered in (at least) so many views, when there are more than
+    `stored` holds: a method may train for longer than the job says.
 
     stats: {"hit", "saved_s", "bytes"}; `saved_s` grows with every batch and starts at -spent.
     """
@@ -38,9 +40,11 @@ class CachedTeacher:
         seconds: float = 0.0,
         spent: float = 0.0,
         device: torch.device | str | None = None,
-        plain: Callable[[], CachedTeacher] | None = None,
+        plain: Callable[[], Teacher] | None = None,
+        grow: Callable[[int], Teacher] | None = None,
     ):
-        self._data, self._draw, self._plain = data, draw, plain
+        self._data, self._draw, self._plain, self._grow = data, draw, plain, grow
+        self._instead: Teacher | None = None
         self._device, self._seconds = device, seconds
         size = sum(values.nbytes for rows in stored for values in rows.values())
         away = device is not None and torch.device(device).type != "cpu"
@@ -50,23 +54,39 @@ class CachedTeacher:
 
     def __call__(self, batch: Batch) -> Signal:
         """Answers, on the batch's device. RunError S706 when it is not the data asked about."""
+        if self._grow is not None and "view" in batch and self._instead is None:
+            self._reach(int(batch["view"].max()) + 1)
+        if self._instead is not None:
+            return self._instead(batch)
         self._calls += 1
         if self._calls & (self._calls - 1) == 0:  # batches 1, 2, 4, 8 ...
             self._look(batch)
         answers = self._table.rows(batch["idx"], batch.get("view"))
         self.stats["saved_s"] += self._seconds * len(batch["idx"])
-        return Signal(answers.pop("logits", None), answers)
+        logits = answers.pop("logits") if "logits" in answers else None
+        return Signal(logits, answers)
 
     def over_data(self) -> Iterator[tuple[Batch, Signal]]:
         """Every sample once, in order, without augmentation."""
         if self._plain is not None:
-            plain = self._plain()
-            self.stats["saved_s"] += plain.stats["saved_s"]
-            self.stats["bytes"] += plain.stats["bytes"]
-            yield from plain.over_data()
+            yield from self._adopt(self._plain()).over_data()
             return
         for batch in sweep(self._data, self._device):
             yield batch, self(batch)
+
+    def _reach(self, views: int) -> None:
+        """Have answers in so many views at least; from then on another teacher answers."""
+        if self._grow is not None and views > self._table.views:
+            self._instead = self._adopt(self._grow(views))
+
+    def _adopt(self, other: Teacher) -> Teacher:
+        """Count what another teacher costs and saves as ours, from now on."""
+        if isinstance(other, CachedTeacher):
+            self.stats["hit"] = self.stats["hit"] and other.stats["hit"]
+            self.stats["saved_s"] += other.stats["saved_s"]
+            self.stats["bytes"] += other.stats["bytes"]
+            other.stats = self.stats
+        return other
 
     def _look(self, batch: Batch) -> None:
         """Are these the samples and views the teacher was asked about? A wrong index is silent."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,12 +52,14 @@ def verify(
     fetch: Callable[[torch.Tensor, torch.Tensor], Batch],
     *,
     precision: str,
+    made_with: Iterable[dict[str, Any]] = (),
     device: Any = "cpu",
     salt: int = 0,
 ) -> list[Difference]:
     """Ask the live teacher about a sample of (idx, view) and compare with what is stored.
 
-    Returns the measured differences. RunError S703 when they are beyond rounding.
+    made_with: the surroundings in which it was stored, to name a cause. Returns the measured
+    differences. RunError S703 when they are beyond rounding.
     """
     idx, view = chosen(cache, len(stored), salt)
     said = ask(fetch(torch.from_numpy(idx), torch.from_numpy(view))).outputs()
@@ -67,7 +69,7 @@ def verify(
         found.append(difference(name, old, values.cpu().numpy()))
     allowed, cosine = TOLERANCE[precision]
     if any(not (d.relative <= allowed and d.cosine >= cosine) for d in found):
-        raise RunError(_not_the_same(cache, found, surroundings(device)))
+        raise RunError(_not_the_same(cache, found, made_with, surroundings(device)))
     return found
 
 
@@ -96,9 +98,16 @@ def surroundings(device: Any) -> dict[str, Any]:
     }
 
 
-def _not_the_same(cache: Cache, found: list[Difference], now: dict[str, Any]) -> Problem:
-    then = cache.meta.get("made_with", {})
-    other = [f"{k}: {then.get(k)} then, {now[k]} now" for k in now if then.get(k) != now[k]]
+def _not_the_same(
+    cache: Cache, found: list[Difference], made_with: Iterable[dict[str, Any]], now: dict[str, Any]
+) -> Problem:
+    differ = (
+        f"{k}: {then.get(k)} then, {now[k]} now"
+        for then in made_with
+        for k in now
+        if then.get(k) != now[k]
+    )
+    other = list(dict.fromkeys(differ))
     if other:
         cause = f"likely cause: it was made under other conditions ({'; '.join(other)})"
     else:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bequeath.blocks.taps import Tap, Taps
-from bequeath.signals.signal import Batch, Signal
+from bequeath.signals.signal import Batch, Signal, Teacher
 from bequeath.signals.sweep import sweep
 
 AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,8 +20,9 @@ class LiveTeacher:
 
     model: a `BoundModel` (then its parameters are frozen and it is put in eval mode, again at each
     call, whatever a container did to it) or any callable batch -> logits. taps: name -> where in
-    `model.module` a feature is read; they need a model. data: what `over_data` goes through.
-    precision: autocast of the teacher's own forward pass; its answers are float32 in any case.
+    `model.module` a feature is read; they need a model. data: what `over_data` goes through, unless
+    `plain` hands over a teacher that has answered about all of it already (or None). precision:
+    autocast of the teacher's own forward pass; its answers are float32 in any case.
 
     It is no `nn.Module`, so that no optimizer, checkpoint or `.train()` of a container finds it.
     """
@@ -36,11 +37,13 @@ class LiveTeacher:
         data: Any = None,
         device: torch.device | str | None = None,
         precision: str = "fp32",
+        plain: Callable[[LiveTeacher], Teacher | None] | None = None,
     ):
         self._model = model
         self._module = model if isinstance(model, nn.Module) else None
         self._taps: Taps | None = None
         self._data = data
+        self.plain = plain
         self._precision = precision
         self._device = None if device is None else torch.device(device)
         if self._module is not None:
@@ -71,8 +74,21 @@ class LiveTeacher:
         """Every sample of `data` once, in order, without augmentation."""
         if self._data is None:
             raise TypeError("this teacher was made without data")
+        kept = self.plain(self) if self.plain is not None else None
+        if kept is not None:
+            yield from kept.over_data()
+            return
         for batch in sweep(self._data, self._device):
             yield batch, self(batch)
+
+    def close(self) -> int:
+        """Let the model go, after which nothing can be asked; -> the bytes of its tensors."""
+        module, self._module, self._model = self._module, None, _gone
+        if self._taps is not None:
+            self._taps.close()
+        self._taps = None
+        tensors = () if module is None else module.state_dict().values()
+        return sum(t.numel() * t.element_size() for t in tensors)
 
     def _stay_frozen(self) -> None:
         if self._module is not None and any(part.training for part in self._module.modules()):
@@ -85,6 +101,10 @@ class LiveTeacher:
             key: value.to(self._device) if isinstance(value, Tensor) else value
             for key, value in batch.items()
         }
+
+
+def _gone(batch: Batch) -> Tensor:
+    raise RuntimeError("this teacher was closed")
 
 
 def _as_answer(name: str, value: Tensor) -> Tensor:

@@ -48,9 +48,23 @@ def samples_asked(train: Train, n: int) -> int:
     return train.epochs * n
 
 
-def pays(train: Train, n: int, views: int) -> bool:
-    """Whether asking the teacher once for each view is clearly less work than asking live."""
-    return samples_asked(train, n) > GAIN * n * views
+def views_asked(train: Train, n: int, kind: str = "image") -> int | None:
+    """How many of its views a sample is trained in; None: without end.
+
+    A run goes through the views in turn, one an epoch: with fewer epochs than views, some are
+    never seen. On several processes a number of steps makes more epochs than this says.
+    """
+    views = n_views(train, kind)
+    epochs = train.epochs
+    if train.steps is not None:
+        batches = max(1, -(-n // train.batch_size) - (n % train.batch_size == 1))
+        epochs = -(-train.steps // -(-batches // train.accumulate))
+    return None if views is None else max(1, min(views, epochs))
+
+
+def pays(asks: int, n: int, views: int) -> bool:
+    """Whether asking about n samples in so many views is clearly less work than `asks` samples."""
+    return asks > GAIN * n * views
 
 
 def fits(size: int, free: int) -> bool:

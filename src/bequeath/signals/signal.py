@@ -15,15 +15,14 @@ Batch = dict[str, Any]
 
 @dataclass(frozen=True)
 class Signal:
-    """logits: float32 [B, K] or None. features: name -> float32 tensor [B, ...]. No gradients."""
+    """logits: float32 [B, K]. features: name -> float32 tensor [B, ...]. No gradients."""
 
-    logits: Tensor | None
+    logits: Tensor
     features: dict[str, Tensor] = field(default_factory=dict)
 
     def outputs(self) -> dict[str, Tensor]:
         """Everything by one name each: `logits` and the features."""
-        logits = {} if self.logits is None else {"logits": self.logits}
-        return {**logits, **self.features}
+        return {"logits": self.logits, **self.features}
 
 
 class Teacher(Protocol):

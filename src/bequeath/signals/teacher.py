@@ -6,43 +6,31 @@
 `train.cache` decides: `off` asks the model at every step; `on` asks it once for each sample and
 view and keeps the answers on disk; `auto` keeps them when that is less work and they are small.
 Kept answers are verified against the model each time they are opened, then the model is let go.
+
+Several runs that ask the same teacher call `prepare` first: one pass then serves them all. A pass
+obeys the budget of its run: when the time does not last for it, what is whole is kept, the teacher
+is asked live, and the fit stops at its budget as any other.
 """
 
 from __future__ import annotations
 
-import ctypes
-import gc
-import logging
-import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from bequeath.blocks.taps import Tap
-from bequeath.given.access import Access
-from bequeath.given.bound import hash_tensors
 from bequeath.kernel.errors import JobError, Problem, RunError
-from bequeath.kernel.units import show_size
 from bequeath.signals import policy
-from bequeath.signals.cache import Cache, Rows, free_bytes
+from bequeath.signals.cache import free_bytes
 from bequeath.signals.cached import CachedTeacher
-from bequeath.signals.check import surroundings, verify
-from bequeath.signals.live import LiveTeacher
-from bequeath.signals.signal import Batch, Teacher, finite
-from bequeath.signals.sweep import BATCH, pick, sweep
-from bequeath.train.batches import view_seed
-from bequeath.train.config import Augment
-from bequeath.train.context import Context, is_main_process
-
-log = logging.getLogger(__name__)
-
-Features = Sequence[str] | Mapping[str, Tap]
+from bequeath.signals.check import verify
+from bequeath.signals.outputs import Features
+from bequeath.signals.passes import TimeIsOver, fill, let_go
+from bequeath.signals.question import Open, Question, open_teacher
+from bequeath.signals.signal import Teacher
+from bequeath.train.context import Context
 
 
 def teacher(ctx: Context, model: Any, data: Any, features: Features = ()) -> Teacher:
@@ -55,238 +43,188 @@ def teacher(ctx: Context, model: Any, data: Any, features: Features = ()) -> Tea
     Raises JobError (S704, S707, S709) when what the job asks cannot be done, RunError (S701 to
     S708) when the cache or the teacher fails.
     """
-    train, kind = ctx.train, getattr(data, "kind", "image")
-    if wrong := policy.problems(train, kind):
-        raise JobError(wrong)
-    live, parts = _open_model(ctx, model, data, features)
-    views = policy.n_views(train, kind)
-    if train.cache == "off" or views is None:
-        return live
-    augment = train.augment if kind == "image" and policy.augments(train.augment) else None
-    question = Question(ctx, model, data, features, augment, views)
-    if parts["teacher"] is None:
-        if train.cache == "on":
-            raise JobError(_nameless())
-        return live
-    cache = Cache({**parts, **question.parts()})
-    if train.cache == "auto" and not _worthwhile(question, cache, live):
-        return live
-    try:
-        cached = _from_cache(question, cache, live)
-    except RunError as error:
-        if train.cache == "on" or error.problem.code != "S705":
-            raise
-        warnings.warn(f"{error.problem.message}; the teacher is asked live", stacklevel=2)
-        return live
-    del live
-    _release(ctx.device)
-    ctx.notes["cache"] = cached.stats  # kept up to date; the record wants it as `cost.cache`
-    return cached
+    question = _question(ctx, model, data, features)
+    opened = open_teacher(question)
+    if not _may_keep(question, opened):
+        return opened.live
+    names, parts = opened.names, opened.parts
+    opened.live.plain = lambda live: _plain_if_kept(question, Open(live, names, parts))
+    asks = policy.samples_asked(ctx.train, question.samples)
+    if not question.views or not _worthwhile(question, opened, asks):
+        return opened.live
+    answers = _kept_or_live(question, opened)
+    if isinstance(answers, CachedTeacher):
+        ctx.notes["cache"] = answers.stats  # kept up to date; the record wants it as `cost.cache`
+    return answers
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a teacher is asked: which data, in which views, and where."""
+class Prepared:
+    """Answers that runs will find, those that were there before among them.
 
-    ctx: Context
-    model: Any
-    data: Any
-    features: Features
-    augment: Augment | None
+    outputs: as methods ask for them. views: how many each sample was asked about in, 0 for the
+    samples as they are. bytes: of the answers. asked: how many samples went through the teacher
+    now, all views together; 0: all was there. stopped: why the pass was given up, or nothing.
+    """
+
+    outputs: tuple[str, ...]
+    samples: int
     views: int
-
-    @property
-    def seed(self) -> int:
-        return 0 if self.augment is None else view_seed(self.ctx.seed, self.augment)
-
-    def parts(self) -> dict[str, Any]:
-        """Its share of the key. A view depends on its number, not on how many there are."""
-        augment = self.augment and {**self.augment.model_dump(exclude={"views"}), "seed": self.seed}
-        return {"data": self.data.hash, "n": len(self.data), "augment": augment}
-
-    def draw(self, idx: Tensor, views: Tensor) -> Batch:
-        return pick(
-            self.data, idx, self.ctx.device, views=views, augment=self.augment, seed=self.seed
-        )
-
-    def view(self, number: int) -> Iterator[Batch]:
-        """All samples in one view, in the fixed order."""
-        return sweep(
-            self.data,
-            self.ctx.device,
-            view=None if self.augment is None else number,
-            augment=self.augment,
-            seed=self.seed,
-            batch_size=min(BATCH, self.ctx.train.batch_size),
-        )
-
-    def plain(self) -> CachedTeacher:
-        """The teacher of the data without augmentation: its own cache, the model opened anew."""
-        bare = replace(self, augment=None, views=1)
-        live, parts = _open_model(self.ctx, self.model, self.data, self.features)
-        cached = _from_cache(bare, Cache({**parts, **bare.parts()}), live)
-        del live
-        _release(self.ctx.device)
-        return cached
+    bytes: int
+    asked: int
+    stopped: str = ""
 
 
-def _open_model(
-    ctx: Context, model: Any, data: Any, features: Features
-) -> tuple[LiveTeacher, dict[str, Any]]:
-    """The live teacher, and its share of the key (`teacher` None when it cannot be told apart)."""
-    deep = getattr(model, "access", Access.WEIGHTS) >= Access.WEIGHTS
-    speaks = model.load() if deep else model.predictor()
-    facts = getattr(speaks, "facts", None) or model.facts
-    taps = _taps(features, facts)
-    precision = ctx.train.precision
-    live = LiveTeacher(speaks, taps, data=data, device=ctx.device, precision=precision)
-    preprocess = getattr(speaks, "preprocess", None) or getattr(model, "preprocess", None)
-    tensors = hash_tensors(getattr(speaks, "module", speaks)) if _is_module(speaks) else facts.hash
-    return live, {
-        "teacher": tensors,
-        "architecture": facts.architecture,
-        "preprocess": None if preprocess is None else preprocess.digest(),
-        "taps": {name: [tap.path, tap.side] for name, tap in sorted(taps.items())},
-        "dtype": "float32",
-        "precision": precision,
-    }
+def prepare(
+    ctx: Context, model: Any, data: Any, features: Features = (), *, runs: int, plain: int = 0
+) -> list[Prepared]:
+    """Have the answers ready that several runs will ask for, in one pass over the data a view.
+
+    features: all that any of the runs wants. runs: how many train with the teacher's answers;
+    plain: how many of them also go through `over_data`, which is about the data without
+    augmentation. ctx: as that of the runs; its budget is obeyed. Nothing is done, and nothing
+    returned, where the teacher is to be asked live. Errors as of `teacher`.
+    """
+    question = _question(ctx, model, data, features)
+    if ctx.train.cache == "off" or not runs + plain:
+        return []
+    opened = open_teacher(question)
+    found = []
+    if _may_keep(question, opened):
+        for one, asks in _shares(question, runs, plain):
+            if asks and one.views and _worthwhile(one, opened, asks):
+                found.append(_prepared(one, opened))
+    let_go(opened.live, ctx.device)
+    return found
 
 
-def _is_module(speaks: Any) -> bool:
-    return isinstance(speaks, nn.Module)
+def _shares(question: Question, runs: int, plain: int) -> Iterator[tuple[Question, int]]:
+    """What runs will ask, and about how many samples in all."""
+    asks = runs * policy.samples_asked(question.ctx.train, question.samples)
+    if question.augment is None:
+        yield question, asks + plain * question.samples
+    else:
+        # first what a method cannot begin without
+        yield question.bare(), plain * question.samples
+        yield question, asks
 
 
-def _taps(features: Features, facts: Any) -> dict[str, Tap]:
-    if isinstance(features, Mapping):
-        return dict(features)
-    taps = {}
-    for name in features:
-        if name != "embedding":
-            taps[name] = Tap(name, "output")
-        elif facts.head is None:
-            raise JobError(
-                Problem(
-                    "S707",
-                    "the teacher's classifier could not be found, so its embedding is not known",
-                    at=("models", "teacher"),
-                    remedies=("name the module: `head: path.of.the.classifier`",),
-                )
-            )
-        else:
-            taps[name] = Tap(facts.head, "input")
-    return taps
+def _prepared(question: Question, opened: Open) -> Prepared:
+    cache = opened.cache(question)
+    outputs, asked, stopped = list(opened.names.values()), 0, ""
+    try:
+        with cache.lock():
+            asked = len(fill(question, opened, cache)) * question.samples
+    except TimeIsOver as over:
+        stopped = str(over)
+    except RunError as error:
+        if question.ctx.train.cache == "on" or error.problem.code != "S705":
+            raise
+        stopped = error.problem.message
+    size = sum(one["bytes"] for one in cache.listed(outputs, question.views).values())
+    views = 0 if question.augment is None else question.views
+    return Prepared(tuple(opened.names), question.samples, views, size, asked, stopped)
 
 
-def _worthwhile(question: Question, cache: Cache, live: LiveTeacher) -> bool:
-    if _complete(cache, question.views):
-        return True
-    n = len(question.data)
-    if not policy.pays(question.ctx.train, n, question.views):
-        return False
-    one = live(question.draw(torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long)))
-    size = 4 * n * question.views * sum(v.numel() for v in one.outputs().values())
-    return policy.fits(size, free_bytes(cache.where))
+def _question(ctx: Context, model: Any, data: Any, features: Features) -> Question:
+    """Views are 0 where they are without end."""
+    train, kind = ctx.train, getattr(data, "kind", "image")
+    if wrong := policy.problems(train, kind):
+        raise JobError(wrong)
+    augment = train.augment if kind == "image" and policy.augments(train.augment) else None
+    views = policy.views_asked(train, len(data), kind) or 0
+    return Question(ctx, model, data, features, augment, views)
 
 
-def _complete(cache: Cache, views: int) -> bool:
+def _may_keep(question: Question, opened: Open) -> bool:
+    """Whether answers may be kept. JobError S709 when the job insists and it is not possible."""
+    cache = question.ctx.train.cache
+    if cache == "on" and not opened.known:
+        raise JobError(_nameless())
+    return cache != "off" and opened.known
+
+
+def _missing(question: Question, opened: Open) -> dict[int, list[str]]:
+    """view -> outputs that are not kept. Nothing for the cache of another: using it will say so."""
+    cache = opened.cache(question)
     with suppress(RunError):
         cache.load(put_aside=False)
-        return not cache.missing(views)
-    return True  # it is there and is another's: opening it will say so
+        return cache.missing(opened.names.values(), question.views)
+    return {}
 
 
-def _from_cache(question: Question, cache: Cache, live: LiveTeacher) -> CachedTeacher:
+def _worthwhile(question: Question, opened: Open, asks: int) -> bool:
+    """Whether to keep the answers that `asks` samples will be looked up in."""
+    if question.ctx.train.cache == "on":
+        return True
+    missing = _missing(question, opened)
+    if not missing:
+        return True
+    if not policy.pays(asks, question.samples, len(missing)):
+        return False
+    return policy.fits(opened.size(question, missing), free_bytes(opened.cache(question).where))
+
+
+def _kept_or_live(question: Question, opened: Open) -> Teacher:
+    """The kept answers, the model let go; the live teacher where they cannot be had."""
+    try:
+        cached = _from_cache(question, opened)
+    except TimeIsOver as over:
+        reason = str(over)
+    except RunError as error:
+        if question.ctx.train.cache == "on" or error.problem.code != "S705":
+            raise
+        reason = error.problem.message
+    else:
+        let_go(opened.live, question.ctx.device)
+        return cached
+    warnings.warn(f"{reason}; the teacher is asked live", stacklevel=3)
+    return opened.live
+
+
+def _from_cache(question: Question, opened: Open) -> CachedTeacher:
     started = time.perf_counter()
+    ctx, names, views = question.ctx, opened.names, question.views
+    cache = opened.cache(question)
     with cache.lock():
-        cache.load()
-        if damaged := cache.damaged(question.views):
-            cache.set_aside(damaged)
-            what = "; ".join(f"{name}: {why}" for name, why in damaged.items())
-            warnings.warn(
-                f"the teacher cache `{cache.key}` was damaged ({what}); it is made again",
-                stacklevel=3,
-            )
-        missing = cache.missing(question.views)
-        _fill(question, cache, live, missing)
-        if damaged and (again := cache.damaged(question.views)):
-            raise RunError(_damaged_again(cache, again))
-        stored = cache.read(question.views)
+        asked = fill(question, opened, cache)
+        rows = cache.read(names.values(), views)
+    stored = [{name: one[kept] for name, kept in names.items()} for one in rows]
     verify(
         cache,
         stored,
-        live,
+        opened.live,
         question.draw,
-        precision=question.ctx.train.precision,
-        device=question.ctx.device,
-        salt=question.ctx.seed,
+        made_with=[one["made_with"] for one in cache.listed(names.values(), views).values()],
+        precision=ctx.train.precision,
+        device=ctx.device,
+        salt=ctx.seed,
     )
     return CachedTeacher(
         stored,
         question.data,
         question.draw,
-        hit=not missing,
-        seconds=cache.seconds(),
+        hit=not asked,
+        seconds=cache.seconds(names.values(), views),
         spent=time.perf_counter() - started,
-        device=question.ctx.device,
-        plain=None if question.augment is None else question.plain,
+        device=ctx.device,
+        plain=None if question.augment is None else lambda: _anew(question.bare()),
+        grow=None if views >= question.all_views else lambda n: _anew(replace(question, views=n)),
     )
 
 
-def _fill(question: Question, cache: Cache, live: LiveTeacher, missing: list[int]) -> None:
-    if not missing:
-        return
-    first = next(question.view(missing[0]))
-    said = live(first)
-    each = sum(v[0].numel() for v in said.outputs().values())
-    size = 4 * each * len(question.data) * len(missing)
-    cache.check_room(size)
-    log.info(
-        "asking the teacher about %d samples in %d views (%s)",
-        len(question.data),
-        len(missing),
-        show_size(size),
-    )
-    made_with = surroundings(question.ctx.device)
-    for view in missing:
-        cache.write_view(view, _answers(question, live, view, len(missing)), made_with)
+def _anew(question: Question) -> Teacher:
+    return _kept_or_live(question, open_teacher(question))
 
 
-def _answers(
-    question: Question, live: LiveTeacher, view: int, views: int
-) -> Iterator[tuple[Rows, float]]:
-    from rich.progress import track
-
-    batches = question.view(view)
-    steps = -(-len(question.data) // min(BATCH, question.ctx.train.batch_size))
-    label = "asking the teacher" + (f", view {view + 1}" if views > 1 else "")
-    show = question.ctx.show
-    silent = not is_main_process() or not (sys.stderr.isatty() if show is None else show)
-    for batch in track(batches, label, total=steps, transient=True, disable=silent):
-        started = time.perf_counter()
-        said = finite(live(batch), batch).outputs()
-        rows = {name: values.cpu().numpy() for name, values in said.items()}
-        yield rows, time.perf_counter() - started
-
-
-def _release(device: Any) -> None:
-    """Give the teacher's memory back: to the allocator of the device, and to the system."""
-    gc.collect()
-    if torch.device(device).type == "cuda":
-        torch.cuda.empty_cache()
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed otherwise
-
-
-def _damaged_again(cache: Cache, files: dict[str, str]) -> Problem:
-    return Problem(
-        "S701",
-        f"the teacher cache `{cache.key}` is damaged again right after it was written",
-        notes=(*(f"{name}: {why}" for name, why in files.items()), f"in {cache.folder}"),
-        remedies=(
-            "the disk loses data: set BEQUEATH_CACHE to a folder on another one",
-            "set `train.cache: off` to ask the teacher live",
-        ),
-    )
+def _plain_if_kept(question: Question, opened: Open) -> Teacher | None:
+    """The answers to the data without augmentation, for a live teacher, if they are there."""
+    bare = question.bare()
+    if question.augment is None or _missing(bare, opened):
+        return None
+    answers = _from_cache(bare, opened)
+    question.ctx.notes["cache"] = answers.stats
+    return answers
 
 
 def _nameless() -> Problem:
@@ -296,3 +234,6 @@ def _nameless() -> Problem:
         at=("train", "cache"),
         remedies=("set `train.cache: auto`, or give the teacher with its weights",),
     )
+
+
+__all__ = ["Prepared", "prepare", "teacher"]

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from bequeath.kernel import units
 
 # for editors and help: a number, or a text with its unit
+Share = Annotated[float, Field(ge=0, lt=1)]
 _DURATION = {"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["30m"]}
 _SIZE = {"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["8GB"]}
 Seconds = Annotated[float, BeforeValidator(units.seconds), WithJsonSchema(_DURATION)]
@@ -16,7 +17,9 @@ Bytes = Annotated[int, BeforeValidator(units.size), WithJsonSchema(_SIZE)]
 
 
 class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 class Optimizer(Strict):
@@ -27,7 +30,7 @@ class Optimizer(Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum (sgd)")
     nesterov: bool = Field(default=False, description="Nesterov momentum (sgd)")
     weight_decay: float = Field(default=0.01, ge=0, lt=10, description="weight decay")
-    betas: tuple[float, float] = Field(
+    betas: tuple[Share, Share] = Field(
         default=(0.9, 0.999), description="moment decay (adam, adamw)"
     )
 
@@ -39,7 +42,7 @@ class Schedule(Strict):
     warmup: float = Field(
         default=0.05, ge=0, lt=1, description="share of the steps spent warming up"
     )
-    milestones: tuple[float, ...] = Field(
+    milestones: tuple[Share, ...] = Field(
         default=(0.5, 0.75),
         description="multistep: shares of the run after which lr is multiplied by gamma",
     )

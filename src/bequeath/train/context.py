@@ -124,8 +124,12 @@ def pick_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # an index beyond all bounds
+        device = torch.device("meta")
     there = {
+        "meta": False,
         "cpu": True,
         "mps": torch.backends.mps.is_available(),
         "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
@@ -140,6 +144,18 @@ def pick_device(name: str) -> torch.device:
             )
         )
     return device
+
+
+def refuse_precision(device: torch.device, precision: str) -> None:
+    """JobError T607 when the device cannot compute in that precision."""
+    if precision == "fp16" and device.type == "cpu":
+        problem = Problem(
+            "T607",
+            "the CPU cannot train in fp16",
+            at=("train", "precision"),
+            remedies=("use `train.precision: bf16` or `fp32`",),
+        )
+        raise JobError(problem)
 
 
 def is_main_process() -> bool:
@@ -165,14 +181,7 @@ def accelerator_for(device: torch.device, precision: str) -> Accelerator:
     from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState, GradientState
 
-    if precision == "fp16" and device.type == "cpu":
-        problem = Problem(
-            "T607",
-            "the CPU cannot train in fp16",
-            at=("train", "precision"),
-            remedies=("use `train.precision: bf16` or `fp32`",),
-        )
-        raise JobError(problem)
+    refuse_precision(device, precision)
     _ACCELERATOR.clear()
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()

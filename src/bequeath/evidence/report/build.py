@@ -8,9 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bequeath.evidence.report import origin, pictures, view
-from bequeath.evidence.report.inputs import HEADLINE_RULE, Inputs, read_inputs
-from bequeath.evidence.report.words import clean, is_share
+from bequeath.evidence.report import left, origin, pictures, tables, view
+from bequeath.evidence.report.inputs import Inputs, read_inputs
+from bequeath.evidence.report.words import clean
 from bequeath.kernel.files import write_json, write_text
 
 REPORT_FILE = "report.html"
@@ -38,7 +38,7 @@ def twin(inputs: Inputs) -> dict[str, Any]:
         "sentence": inputs.comparison.sentence,
         "headline": {
             "arm": inputs.headline,
-            "rule": HEADLINE_RULE,
+            "rule": inputs.headline_rule,
             "model": origin.model_path(inputs),
         },
         "comparison": inputs.comparison.model_dump(mode="json"),
@@ -65,6 +65,27 @@ def render(inputs: Inputs) -> str:
     script = (files(_HERE) / "sort.js").read_text(encoding="utf-8")
     style = (files(_HERE) / "style.css").read_text(encoding="utf-8")
     comparison = inputs.comparison
+    said: dict[str, Any] = {
+        "warnings": view.warnings(comparison),
+        "dirty": origin.dirty(inputs),
+        "cards": view.cards(inputs),
+        "arms": len(inputs.order),
+        "all_cards": len(inputs.order) + len(comparison.references),
+        "notes": [clean(note, 500) for note in comparison.notes],
+        "figures": _figures(inputs),
+        "confusions": view.confusions(inputs),
+        "flip_lists": view.flip_lists(inputs),
+        "left": left.left_tables(inputs),
+        "grids": tables.tables(inputs),
+        "seal": origin.seal_rows(inputs),
+        "facts": origin.facts(inputs),
+        "sources": origin.sources(inputs),
+        "load": inputs.load,
+        "model_path": origin.model_path(inputs),
+        "files": origin.left_files(inputs),
+        "job_text": inputs.job_text,
+        "repeat": origin.repeat_commands(inputs),
+    }
     return environment.get_template("template.html.j2").render(
         title=f"{clean(inputs.headline)}: {clean(str(inputs.job.get('want', 'report')))}",
         policy=_policy(script),
@@ -72,33 +93,30 @@ def render(inputs: Inputs) -> str:
         script=Markup(script),
         answer=split_answer(clean(comparison.sentence, 1000)),
         kicker=_kicker(inputs),
-        warnings=view.warnings(comparison),
-        dirty=origin.dirty(inputs),
-        cards=view.cards(inputs),
+        sections=_sections(said),
         headline=clean(inputs.headline),
-        headline_rule=HEADLINE_RULE,
-        baseline=comparison.baseline,
-        primary=comparison.primary,
-        share=is_share(comparison.primary),
-        notes=[clean(note, 500) for note in comparison.notes],
-        figures=_figures(inputs),
-        confusions=view.confusions(inputs),
-        flip_lists=view.flip_lists(inputs),
-        metrics=view.metric_table(inputs),
-        pairs=view.pair_tables(inputs),
-        runs=view.run_rows(inputs),
-        costs=view.cost_rows(inputs),
-        cache=view.cache_sentence(inputs),
-        seal=origin.seal_rows(inputs),
-        facts=origin.facts(inputs),
-        sources=origin.sources(inputs),
-        load=inputs.load,
-        model_path=origin.model_path(inputs),
-        job_text=inputs.job_text,
-        repeat=origin.repeat_commands(inputs),
+        headline_rule=inputs.headline_rule,
         version=inputs.any_record().provenance.bequeath,
         brief=_brief(inputs),
+        **said,
     )
+
+
+def _sections(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """(id, words) of what the page has, for the links at its head."""
+    drawn = said["figures"]
+    pictures = next((k for k in ("cost", "differences", "curves", "flips") if drawn[k]), None)
+    offered = [
+        ("figures", "Key figures", said["cards"]),
+        (pictures, "Pictures", pictures),
+        ("left", "What the runs recorded", said["left"] or drawn["left"]),
+        ("tables", "Tables", said["grids"]),
+        ("seal", "Seal", said["seal"]),
+        ("provenance", "Provenance", True),
+        ("use", "Use the result", said["model_path"] or said["files"]),
+        ("again", "Run it again", True),
+    ]
+    return [(str(name), words) for name, words, there in offered if there]
 
 
 def split_answer(sentence: str) -> tuple[str, str]:
@@ -118,23 +136,26 @@ def _figures(inputs: Inputs) -> dict[str, list[pictures.Picture]]:
         "curves": pictures.learning_curves(inputs),
         "flips": pictures.flip_pictures(inputs),
         "classes": pictures.class_pictures(inputs),
+        "left": left.left_curves(inputs),
     }
 
 
 def _kicker(inputs: Inputs) -> str:
     comparison = inputs.comparison
     seeds = max(len(arm.seeds) for arm in comparison.arms)
-    arms = len(comparison.arms)
-    return " · ".join(
-        (
-            clean(str(inputs.job.get("want") or inputs.any_record().run.want)),
-            f"{arms} arm" + ("s" if arms != 1 else ""),
-            f"{seeds} seed" + ("s" if seeds != 1 else ""),
-            f"{comparison.n_samples:,} test samples",
-            f"{len(comparison.classes):,} classes",
-            f"measured by {comparison.primary}",
-        )
-    )
+    arms, classes, measure = len(comparison.arms), len(comparison.classes), comparison.measure
+    said = [
+        clean(str(inputs.job.get("want") or inputs.any_record().run.want)),
+        f"{arms} arm" + ("s" if arms != 1 else ""),
+        f"{seeds} seed" + ("s" if seeds != 1 else ""),
+    ]
+    if measure is not None:
+        said.append(f"{comparison.n_samples:,} {clean(measure.counts)}")
+        said += [f"{classes:,} classes"] if classes else []
+        said.append(f"measured by {clean(measure.label)}")
+    else:
+        said.append("nothing measured")
+    return " · ".join(said)
 
 
 def _brief(inputs: Inputs) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def pareto(
         axes.set_xlabel(cost)
         axes.set_title(quality, loc="left", fontsize=svg.TEXT, color=MUTED, pad=10)
         if percent:
-            axes.yaxis.set_major_formatter(_percent_tick)
+            axes.yaxis.set_major_formatter(percent_tick)
         _cost_ticks(axes, log)
         named = [p for p in points if len(points) <= 10 or p.reference or p in best]
         _label_points(axes, named)
@@ -146,7 +146,9 @@ def _label_points(axes: Axes, points: Sequence[Point]) -> None:
             )
 
 
-def forest(name: str, rows: Sequence[Row], *, versus: str, margin: float, percent: bool) -> str:
+def forest(
+    name: str, rows: Sequence[Row], *, versus: str, margin: float, percent: bool, unit: str = ""
+) -> str:
     """Differences from the baseline with their intervals; the band is the equivalence margin."""
     scale = 100.0 if percent else 1.0
     alt = f"Difference from {versus}. " + "; ".join(
@@ -183,7 +185,8 @@ def forest(name: str, rows: Sequence[Row], *, versus: str, margin: float, percen
         axes.tick_params(axis="y", labelsize=svg.TEXT)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.margins(x=0.08)
-        axes.set_xlabel(f"difference from {short(versus, 30)}" + (", points" if percent else ""))
+        behind = "points" if percent else unit
+        axes.set_xlabel(f"difference from {short(versus, 30)}" + (f", {behind}" if behind else ""))
 
     return svg.draw(name, 92 + 40 * len(rows), alt, plot)
 
@@ -220,12 +223,12 @@ def curves(
         positive = all(v > 0 for seed in seeds for points in seed.values() for _, v in points)
         if positive and terms:
             panels[0].set_yscale("log")
-            _log_ticks(panels[0].yaxis)
+            log_ticks(panels[0].yaxis)
         else:
             panels[0].set_title("loss term", loc="left", fontsize=svg.SMALL, color=MUTED)
         if have_shares:
             panels[1].set_ylim(-0.02, 1.04)
-            panels[1].yaxis.set_major_formatter(_percent_tick)
+            panels[1].yaxis.set_major_formatter(percent_tick)
             panels[1].set_yticks([0, 0.5, 1])
         panels[-1].set_xlabel("optimizer step")
         figure.legend(
@@ -329,11 +332,11 @@ def _signed(value: float | None, percent: bool) -> str:
     return text.replace("-", "−")
 
 
-def _percent_tick(value: float, _: float = 0) -> str:
+def percent_tick(value: float, _: float = 0) -> str:
     return f"{100 * value:.4g} %"
 
 
-def _plain_tick(value: float, _: float = 0) -> str:
+def plain_tick(value: float, _: float = 0) -> str:
     """0.25 -> `0.25`; 50_000 -> `50 k`; 2e6 -> `2 M`. Never mathtext."""
     for limit, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= limit:
@@ -341,7 +344,7 @@ def _plain_tick(value: float, _: float = 0) -> str:
     return f"{value:.4g}"
 
 
-def _log_ticks(axis: Axis) -> None:
+def log_ticks(axis: Axis) -> None:
     """Ticks at 1, 2, 5 of each decade while the range is short, at decades when it is long."""
     from matplotlib.ticker import LogLocator, NullLocator
 
@@ -349,17 +352,20 @@ def _log_ticks(axis: Axis) -> None:
     subs = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)
     axis.set_major_locator(LogLocator(subs=subs, numticks=7))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(_plain_tick)
+    axis.set_major_formatter(plain_tick)
 
 
 def _cost_ticks(axes: Axes, log: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if log:
-        _log_ticks(axes.xaxis)
+        log_ticks(axes.xaxis)
     else:
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.xaxis.set_major_formatter(_plain_tick)
+        axes.xaxis.set_major_formatter(plain_tick)
 
 
-__all__ = ["Flip", "Point", "Row", "class_change", "curves", "flips", "forest", "pareto"]
+__all__ = [
+    "Flip", "Point", "Row", "class_change", "colour", "curves", "flips", "forest", "log_ticks",
+    "pareto", "percent_tick", "plain_tick", "short",
+]  # fmt: skip

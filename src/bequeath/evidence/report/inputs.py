@@ -12,10 +12,8 @@ from bequeath.evidence.comparison import Arm, Comparison, Pair
 from bequeath.evidence.record import RunRecord, find_references, find_runs, load_record
 from bequeath.kernel.errors import Problem, RunError
 
-HEADLINE_RULE = (
-    "the first method that the job asks for, never the one with the best test score; "
-    "its model is the one of the first seed"
-)
+# What the report itself reads from a run folder; anything else there is what the run was for.
+_OWN = frozenset({"record.json", "predictions.parquet", "log.jsonl", "model"})
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class Inputs:
     """order: arms as they are shown (asked for, then baselines); headline: the arm asked for.
 
     logs: (arm, seed) -> lines of log.jsonl. about: what `bequeath.json` says of the headline
-    model; load: the snippet that loads it.
+    model; load: the snippet that loads it; left: other files in the headline run's folder.
     """
 
     out: Path
@@ -37,6 +35,7 @@ class Inputs:
     model_folder: Path | None
     load: str | None
     about: dict[str, Any]
+    left: list[str] = field(default_factory=list)
     logs: dict[tuple[str, int], list[dict[str, Any]]] = field(default_factory=dict)
 
     def arm(self, name: str) -> Arm:
@@ -56,6 +55,20 @@ class Inputs:
 
     def versus_reference(self, name: str, role: str) -> Pair | None:
         return _find(self.comparison.versus_reference, name, role)
+
+    def runs_of(self, name: str) -> list[RunRecord]:
+        """The records of an arm, by seed."""
+        return [r for (arm, _), r in sorted(self.records.items()) if arm == name]
+
+    @property
+    def headline_rule(self) -> str:
+        """How the headline was chosen."""
+        rule = "the first method that the job asks for"
+        if self.comparison.primary is not None:
+            rule += ", never the one with the best test score"
+        if self.model_folder is not None:
+            rule += "; its model is the one of the first seed"
+        return rule
 
     def any_record(self) -> RunRecord:
         return self.records[(self.headline, self.arm(self.headline).seeds[0])]
@@ -88,7 +101,8 @@ def read_inputs(out: Path) -> Inputs:
         expected=_expected(job, order),
     )
     first = min(r.run.seed for r in records if r.run.arm == headline)
-    model = out / "runs" / headline / f"seed-{first}" / "model"
+    run = out / "runs" / headline / f"seed-{first}"
+    model = run / "model"
     about = _read_json(model / "bequeath.json")
     return Inputs(
         out=out,
@@ -102,6 +116,7 @@ def read_inputs(out: Path) -> Inputs:
         model_folder=model if model.is_dir() else None,
         load=about.get("load") if isinstance(about.get("load"), str) else None,
         about=about,
+        left=sorted(f.name for f in run.iterdir() if f.name not in _OWN and f.name[0] != "."),
         logs={
             (r.run.arm, r.run.seed): _read_log(
                 out / "runs" / r.run.arm / f"seed-{r.run.seed}" / "log.jsonl"
@@ -111,13 +126,16 @@ def read_inputs(out: Path) -> Inputs:
     )
 
 
-def _primary(evaluate: Mapping[str, Any], records: list[RunRecord]) -> str:
-    named = evaluate.get("metrics") or []
-    known = records[0].metrics
-    for name in [*named, "accuracy"]:
-        if name in known:
+def _primary(evaluate: Mapping[str, Any], records: list[RunRecord]) -> str | None:
+    """The first metric the job names that was measured in all runs of an arm; None: see compare."""
+    lacking: dict[str, set[str]] = {}
+    for record in records:
+        named = set(evaluate.get("metrics") or [])
+        lacking.setdefault(record.run.arm, set()).update(named - set(record.metrics))
+    for name in evaluate.get("metrics") or []:
+        if any(name not in absent for absent in lacking.values()):
             return str(name)
-    return next(iter(known))
+    return None
 
 
 def _asked(job: Mapping[str, Any]) -> list[str]:
@@ -186,4 +204,4 @@ def _find(pairs: list[Pair], arm: str, versus: str | None) -> Pair | None:
     return next((p for p in pairs if p.arm == arm and p.versus == versus), None)
 
 
-__all__ = ["HEADLINE_RULE", "Inputs", "read_inputs"]
+__all__ = ["Inputs", "read_inputs"]

@@ -25,7 +25,7 @@ def seal_rows(inputs: Inputs) -> list[dict[str, Any]]:
                 "attempts": attempts,
             }
         )
-    return rows
+    return rows if any(row["declared"] or row["attempts"] for row in rows) else []
 
 
 def _lines(declared: Mapping[str, Any]) -> list[str]:
@@ -127,6 +127,12 @@ def repeat_commands(inputs: Inputs) -> str:
     return "\n".join(lines)
 
 
+def left_files(inputs: Inputs) -> list[str]:
+    """What else the headline run left, as paths below `out`."""
+    seed = inputs.any_record().run.seed
+    return [f"runs/{clean(inputs.headline)}/seed-{seed}/{clean(name)}" for name in inputs.left]
+
+
 def model_path(inputs: Inputs) -> str | None:
     """Folder of the headline model, relative to `out`."""
     if inputs.model_folder is None:
@@ -135,5 +141,5 @@ def model_path(inputs: Inputs) -> str | None:
 
 
 __all__ = [
-    "dirty", "facts", "model_path", "repeat_commands", "seal_rows", "sources",
+    "dirty", "facts", "left_files", "model_path", "repeat_commands", "seal_rows", "sources",
 ]  # fmt: skip

@@ -8,10 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
-from bequeath.evidence.comparison import ClassChange, Flips
+from bequeath.evidence.comparison import ClassChange, Flips, Pair
+from bequeath.evidence.measure import Measure, within
+from bequeath.evidence.record import POINTS, SHARE
 from bequeath.evidence.report import figures
 from bequeath.evidence.report.inputs import Inputs
-from bequeath.evidence.report.words import clean, is_share, within
+from bequeath.evidence.report.words import clean
 
 MOST_CLASSES = 16
 MOST_ARMS = 6
@@ -27,15 +29,20 @@ class Picture:
 
 
 def quality_and_cost(inputs: Inputs) -> list[Picture]:
-    """Quality against size and training time; against latency where one of them says nothing."""
-    primary = inputs.comparison.primary
+    """Quality against size and time; against latency where one of them says nothing."""
+    measure = inputs.comparison.measure
+    if measure is None:
+        return []
+    trained = any(arm.trained for arm in inputs.comparison.arms)
     made: list[Picture] = []
     for name, title, cost, key in (
         ("size", "What a model weighs", "parameters", "parameters"),
-        ("time", "What training took", "training time of one run, s", "train_s"),
+        ("time", "What training took", "training time of one run, s", "train_s")
+        if trained
+        else ("time", "What it took", "time of one run, s", "train_s"),
         ("latency", "What an answer takes", "latency of one sample, ms", "latency_ms"),
     ):
-        points = _points(inputs, key)
+        points = _points(inputs, key, measure)
         costs = {p.cost for p in points}
         if len(points) < 2 or (len(costs) < 2 and name != "time") or len(made) == 2:
             continue
@@ -43,9 +50,9 @@ def quality_and_cost(inputs: Inputs) -> list[Picture]:
             name,
             points,
             cost=cost,
-            quality=primary,
-            percent=is_share(primary),
-            higher=inputs.comparison.direction == "higher",
+            quality=clean(measure.axis, 60),
+            percent=measure.unit == SHARE,
+            higher=measure.direction == "higher",
             log=max(costs) > 8 * min(costs),
         )
         caption = (
@@ -58,32 +65,41 @@ def quality_and_cost(inputs: Inputs) -> list[Picture]:
     return made
 
 
-def _points(inputs: Inputs, key: str) -> list[figures.Point]:
-    primary = inputs.comparison.primary
+def _points(inputs: Inputs, key: str, measure: Measure) -> list[figures.Point]:
+    """Arms and references that have both the metric and the cost, in the figure's scale."""
+    scale = 100.0 if measure.unit == POINTS else 1.0
     points = []
     for arm in inputs.arms():
-        spread = arm.metrics[primary]
-        cost = arm.cost.train_s if key == "train_s" else float(getattr(arm.model, key))
-        low, high = (None, None)
+        spread = arm.metrics.get(measure.name)
+        cost = arm.cost.train_s if key == "train_s" else getattr(arm.model, key, None)
+        if spread is None or not cost:
+            continue
+        low, high = None, None
         if spread.interval is not None:
-            low, high = within(spread.interval.low, spread.interval.high, primary)
+            low, high = within(spread.interval.low, spread.interval.high, measure)
+            low, high = scale * low, scale * high
         points.append(
-            figures.Point(clean(arm.arm), cost, spread.mean, low, high, inputs.look(arm.arm))
+            figures.Point(
+                clean(arm.arm), float(cost), scale * spread.mean, low, high, inputs.look(arm.arm)
+            )
         )
     for reference in inputs.comparison.references if key != "train_s" else ():
-        if primary in reference.metrics:
-            cost = float(getattr(reference.model, key))
-            quality = reference.metrics[primary].mean
+        cost, spread = getattr(reference.model, key, None), reference.metrics.get(measure.name)
+        if spread is not None and cost:
             points.append(
-                figures.Point(clean(reference.role), cost, quality, look=7, reference=True)
+                figures.Point(
+                    clean(reference.role), float(cost), scale * spread.mean, look=7, reference=True
+                )
             )
-    return [p for p in points if p.cost > 0]
+    return points
 
 
 def differences(inputs: Inputs) -> list[Picture]:
     """The forest plots: against the baseline, and against each reference."""
     made: list[Picture] = []
-    primary, margin = inputs.comparison.primary, inputs.comparison.margin
+    measure, margin = inputs.comparison.measure, inputs.comparison.margin
+    if measure is None:
+        return []
     groups = [("baseline", inputs.comparison.baseline, inputs.comparison.versus_baseline)]
     groups += [
         (f"reference{k}", r.role, [p for p in inputs.comparison.versus_reference
@@ -93,26 +109,37 @@ def differences(inputs: Inputs) -> list[Picture]:
     for name, versus, pairs in groups:
         if not versus or not pairs:
             continue
+        scale = 100.0 if measure.unit == POINTS else 1.0
         ranked = sorted(pairs, key=lambda p: inputs.order.index(p.arm))[:30]
-        rows = [
-            figures.Row(
-                clean(p.arm), p.difference,
-                p.interval.low if p.interval else None, p.interval.high if p.interval else None,
-                _seed_differences(inputs, p.arm, versus, p.seeds, primary), p.verdict,
-            )
-            for p in ranked
-        ]  # fmt: skip
         drawing = figures.forest(
-            name, rows, versus=clean(versus), margin=margin, percent=is_share(primary)
+            name,
+            [_row(inputs, p, versus, scale) for p in ranked],
+            versus=clean(versus),
+            margin=scale * margin,
+            percent=measure.unit == SHARE,
+            unit=clean(measure.unit),
         )
         caption = (
-            f"Paired differences of {primary} with their 95 % intervals, before any correction "
-            "for many comparisons; small marks are single seeds. Inside the shaded band a "
-            "difference is too small to matter. Blue is better, orange worse, grey undecided "
-            "or the same."
+            f"Paired differences of {clean(measure.label)} with their 95 % intervals, before any "
+            "correction for many comparisons; small marks are single seeds. Inside the shaded "
+            "band a difference is too small to matter. Blue is better, orange worse, grey "
+            "undecided or the same."
         )
         made.append(Picture(f"Difference from {clean(versus)}", Markup(drawing), caption))
     return made
+
+
+def _row(inputs: Inputs, pair: Pair, versus: str, scale: float) -> figures.Row:
+    between = pair.interval
+    seeds = _seed_differences(inputs, pair.arm, versus, pair.seeds, pair.metric)
+    return figures.Row(
+        clean(pair.arm),
+        scale * pair.difference,
+        scale * between.low if between else None,
+        scale * between.high if between else None,
+        tuple(scale * seed for seed in seeds),
+        pair.verdict,
+    )
 
 
 def _seed_differences(
@@ -120,7 +147,7 @@ def _seed_differences(
 ) -> tuple[float, ...]:
     mine = inputs.arm(arm).metrics[metric].values
     for other in inputs.comparison.arms:
-        if other.arm == versus:
+        if other.arm == versus and metric in other.metrics:
             theirs = other.metrics[metric].values
             return tuple(mine[s] - theirs[s] for s in seeds if s in mine and s in theirs)
     return ()

@@ -9,45 +9,6 @@ from typing import Any
 from bequeath.kernel.units import show_seconds, show_size
 
 _JOINERS = "\u200c\u200d"  # part of the spelling in some scripts
-_SHARES = ("accuracy", "f1", "precision", "recall", "ece", "top", "auroc", "agreement", "fidelity")
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric is a share (0..1) that people read as a percentage."""
-    return any(part in metric.lower() for part in _SHARES)
-
-
-def value(number: float | None, metric: str, unit: bool = True) -> str:
-    """0.9312 of `accuracy` -> `93.1 %`; 0.23456 of `nll` -> `0.235`."""
-    if number is None:
-        return "–"
-    if is_share(metric):
-        return f"{100 * number:.1f}" + (" %" if unit else "")
-    return f"{number:.3g}" if abs(number) < 1000 else f"{number:,.0f}"
-
-
-def change(number: float | None, metric: str, unit: bool = False) -> str:
-    """A signed difference: points for shares, the metric's own unit otherwise."""
-    if number is None:
-        return "–"
-    share = is_share(metric)
-    text = f"{100 * number:+.1f}" if share else f"{number:+.3g}"
-    if float(text) == 0:
-        text = text.lstrip("+-")
-    return text.replace("-", "−") + (" points" if unit and share else "")
-
-
-def interval(low: float, high: float, metric: str, signed: bool = False) -> str:
-    show = change if signed else value
-    if signed:
-        return f"{show(low, metric)} to {show(high, metric)}"
-    low, high = within(low, high, metric)
-    return f"{show(low, metric, unit=False)} to {show(high, metric)}"
-
-
-def within(low: float, high: float, metric: str) -> tuple[float, float]:
-    """An interval of a share, cut to what a share can be (0 to 1)."""
-    return (max(low, 0.0), min(high, 1.0)) if is_share(metric) else (low, high)
 
 
 def p_value(p: float | None) -> str:
@@ -64,8 +25,8 @@ def count(number: float) -> str:
     return f"{number:g}"
 
 
-def milliseconds(number: float) -> str:
-    if number <= 0:
+def milliseconds(number: float | None) -> str:
+    if number is None or number <= 0:
         return "–"
     if number < 0.1:
         return f"{1000 * number:.3g} µs"
@@ -102,6 +63,5 @@ def clean(text: str, length: int = 200) -> str:
 
 
 __all__ = [
-    "change", "clean", "count", "flat", "interval", "is_share", "milliseconds", "p_value",
-    "show_seconds", "show_size", "times", "value", "within",
+    "clean", "count", "flat", "milliseconds", "p_value", "show_seconds", "show_size", "times",
 ]  # fmt: skip

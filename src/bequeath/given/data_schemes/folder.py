@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from bequeath.given.data_schemes.pictures import SUFFIXES, Pictures
 from bequeath.given.data_schemes.select import ALIASES
-from bequeath.given.data_schemes.source import Found, Raw, fail, listed, missing_path, near
+from bequeath.given.data_schemes.source import Found, Raw, fail, listed, local, missing_path, near
 from bequeath.kernel.errors import JobError
 
 _SPLITS = {"train", "test", "val", "valid", "validation", "dev"}
@@ -43,7 +43,7 @@ def _listing(
     rest: str, options: Any
 ) -> tuple[Path, tuple[str, ...] | None, list[list[Path]], bool]:
     """The folder used, its classes (None: no labels), the images of each, whether it is a split."""
-    root = Path(rest).expanduser()
+    root = local(rest)
     if problem := missing_path(root, folder=True):
         raise JobError(problem)
     root, native = _split_folder(root, options)

@@ -20,6 +20,7 @@ from bequeath.given.data_schemes.source import (
     Raw,
     fail,
     listed,
+    local,
     missing_library,
     missing_path,
     near,
@@ -28,7 +29,7 @@ from bequeath.kernel.errors import JobError, Problem
 
 
 def find(rest: str, options: Any) -> Found:
-    path = Path(rest).expanduser()
+    path = local(rest)
     looks_local = rest.startswith((".", "/", "~")) or rest.count("/") > 1
     problem = missing_path(path, folder=True) if looks_local else None
     kind = "text" if options.text else "image" if options.image else None
@@ -78,7 +79,7 @@ def _offline() -> Iterator[Any]:
 
 
 def _open(rest: str, options: Any) -> Any:
-    path = Path(rest).expanduser()
+    path = local(rest)
     with _offline() as datasets:
         saved = any((path / name).is_file() for name in ("dataset_dict.json", "state.json"))
         try:
@@ -88,15 +89,15 @@ def _open(rest: str, options: Any) -> Any:
         except JobError:
             raise
         except Exception as error:  # the library raises errors of many kinds for a bad folder
-            local = path.is_dir()
+            is_folder = path.is_dir()
             text = str(error).splitlines()[0][:300] if str(error) else ""
             fail(
-                "D202" if local else "D218",
+                "D202" if is_folder else "D218",
                 f"`{rest}` cannot be opened as a data set"
-                + ("" if local else ": it is no folder, nor in the local cache"),
+                + ("" if is_folder else ": it is no folder, nor in the local cache"),
                 notes=(f"{type(error).__name__}: {text}",),
                 remedies=("write it with save_to_disk",)
-                if local
+                if is_folder
                 else ("set BEQUEATH_DOWNLOAD=1 to let the library download it", "or give a folder"),
             )
 

@@ -18,6 +18,7 @@ from bequeath.given.data_schemes.source import (
     Raw,
     fail,
     listed,
+    local,
     memory_limit,
     missing_path,
     near,
@@ -42,7 +43,7 @@ class Header(NamedTuple):
 
 
 def find(rest: str, options: Any) -> Found:
-    path = Path(rest).expanduser()
+    path = local(rest)
     if problem := missing_path(path, folder=False):
         return Found(problems=[problem])
     try:
@@ -55,7 +56,7 @@ def find(rest: str, options: Any) -> Found:
 def read(rest: str, options: Any) -> Raw:
     import numpy as np
 
-    path = Path(rest).expanduser()
+    path = local(rest)
     with _archive(path) as archive:
         found = _look(archive, path, options)
         x_key, y_key, names_key, native = _keys(archive, path, options)
@@ -183,7 +184,7 @@ def _parse(member: IO[bytes], key: str, path: Path) -> tuple[Header, int]:
         whole = False
     if not whole:
         _damaged(path, f"the header of array `{key}` cannot be read")
-    match = re.fullmatch(r"[<>|=]?([biufcSUOVmM])(\d*)(\[.*\])?", str(descr))
+    match = re.fullmatch(r"[<>|=]?([biufcSUOVmM])(\d{0,9})(\[.*\])?", str(descr))
     if match is None or match[1] == "O":
         fail(
             "D209",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bequeath.given.data_schemes.arrays import from_array
-from bequeath.given.data_schemes.source import Found, Raw, fail, missing_path, near
+from bequeath.given.data_schemes.source import Found, Raw, fail, local, missing_path, near
 from bequeath.kernel.errors import JobError
 
 
@@ -66,7 +66,7 @@ def _target(rest: str) -> tuple[Path | str, str]:
             "D219", message, remedies=("write py:./file.py:function or py:package.module:function",)
         )
     if where.endswith(".py"):
-        path = Path(where).expanduser()
+        path = local(where)
         if problem := missing_path(path, folder=False):
             raise JobError(problem)
         return path, name

@@ -53,7 +53,7 @@ def fail(code: str, message: str, **details: Any) -> NoReturn:
 
 def near(name: str, known: Iterable[str]) -> str:
     """`did you mean ...?`, or nothing."""
-    match = difflib.get_close_matches(name, list(known), 1, 0.6)
+    match = difflib.get_close_matches(name, [one for one in known if one != name], 1, 0.6)
     return f"did you mean `{match[0]}`?" if match else ""
 
 
@@ -70,13 +70,21 @@ def rows_named(rows: Sequence[int], unit: str = "row") -> str:
     return f"{unit}{'s' if len(rows) != 1 else ''} {head}{more}"
 
 
+def local(text: str) -> Path:
+    """A path as written in a job; `~` is the home folder, where there is such a user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def missing_path(path: Path, *, folder: bool) -> Problem | None:
     """The problem with `path` as a file (or folder), or None."""
     what = "folder" if folder else "file"
     if path.is_dir() if folder else path.is_file():
         return None
     if path.exists():
-        other = "file" if folder else "folder"
+        other = "folder" if path.is_dir() else "file" if path.is_file() else "device or pipe"
         return Problem("D201", f"`{path}` is a {other}, not a {what}", at=("ref",))
     parent = path.parent
     siblings = sorted(p.name for p in parent.iterdir()) if parent.is_dir() else []

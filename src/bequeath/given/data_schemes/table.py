@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from bequeath.given.data_schemes.source import (
     Raw,
     fail,
     listed,
+    local,
     memory_limit,
     missing_path,
     near,
@@ -24,7 +26,7 @@ LABELS = ("label", "class", "y", "target")
 
 
 def find_csv(rest: str, options: Any) -> Found:
-    path = Path(rest).expanduser()
+    path = local(rest)
     if problem := missing_path(path, folder=False):
         return Found(problems=[problem])
     try:
@@ -38,7 +40,7 @@ def find_csv(rest: str, options: Any) -> Found:
 
 def find_parquet(rest: str, options: Any) -> Found:
     """The magic bytes at both ends; columns are looked at when the file is read."""
-    path = Path(rest).expanduser()
+    path = local(rest)
     problem = missing_path(path, folder=False)
     if problem is None:
         with path.open("rb") as file:
@@ -59,7 +61,7 @@ def read_csv(rest: str, options: Any) -> Raw:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    path = Path(rest).expanduser()
+    path = local(rest)
     if problem := missing_path(path, folder=False):
         raise JobError(problem)
     label, features, text = columns(_header(path, options.sep), options)
@@ -88,7 +90,7 @@ def read_parquet(rest: str, options: Any) -> Raw:
     import pyarrow as pa
     from pyarrow import parquet
 
-    path = Path(rest).expanduser()
+    path = local(rest)
     if problems := find_parquet(rest, options).problems:
         raise JobError(problems)
     try:
@@ -166,7 +168,7 @@ def _header(path: Path, sep: str) -> list[str]:
         )
     if not [name for name in names if name.strip()]:
         fail("D205", f"`{path}` is empty: it has no header")
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         fail("D204", f"two columns of `{path}` are called `{twice[0]}`")
     return names

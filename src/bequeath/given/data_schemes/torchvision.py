@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from pathlib import Path
 from typing import Any
 
 from bequeath.given.data_schemes.pictures import Pictures
@@ -13,6 +12,7 @@ from bequeath.given.data_schemes.source import (
     Raw,
     fail,
     listed,
+    local,
     memory_limit,
     missing_library,
     near,
@@ -72,7 +72,7 @@ def _open(name: str, options: Any) -> tuple[Any, bool]:
         fail("D216", message, label=near(name, known), notes=(f"it has {listed(known, 12)}",))
     make = getattr(datasets, name)
     takes = inspect.signature(make.__init__).parameters
-    root = Path(options.root).expanduser()
+    root = local(options.root)
     settings: dict[str, Any] = {"root": str(root)} if "root" in takes else {}
     if "download" in takes:
         settings["download"] = may_download()

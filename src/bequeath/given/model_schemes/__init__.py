@@ -36,6 +36,8 @@ class Blueprint:
     meta device gives its shapes for nothing. trained: the same with the library's trained weights,
     None when there are none or when `weights`, a local file, is to be loaded into `make`'s module.
     n_classes: width of the trained output. head: where the classifier is, if the library says so.
+    hash: digest of what `trained` reads, where that lies in local files. made_of: of the
+    configuration or code that `make` follows.
     """
 
     scheme: str
@@ -50,6 +52,8 @@ class Blueprint:
     head: str | None = None
     licence: str | None = None
     origin: Path | None = None
+    hash: str | None = None
+    made_of: str | None = None
 
 
 def scheme(name: str) -> Any:

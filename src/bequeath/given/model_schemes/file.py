@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,13 @@ from bequeath.given.options import (
 from bequeath.kernel.errors import JobError, Problem
 
 _ARCH = ("timm", "torchvision", "zoo", "hf")
+_KWARGS = {
+    "timm": {"in_chans", "img_size"},
+    "torchvision": {"aux_logits", "init_weights"},
+    "zoo": {"in_features", "hidden", "in_channels", "height", "width", "dropout"},
+    "py": {"callable"},
+}
+_MAY_BE = {"head": str, "n_classes": int, "classes": list, "input": list, "licence": str}
 _NEEDED = {"scheme": str, "name": str, "kwargs": dict, "kind": str, "preprocess": dict}
 
 
@@ -35,7 +43,7 @@ def describe(rest: str, options: FileModel) -> tuple[ModelFacts, list[Problem]]:
     try:
         if not path.exists():
             raise JobError(missing(f"`{rest}` is not there", path, ("ref",)))
-        if path.is_file():
+        if not path.is_dir():
             name, tail, own = architecture(rest, options)
             facts, problems = scheme(name).describe(tail, own)
             return facts, [_at_arch(problem) for problem in problems]
@@ -46,6 +54,9 @@ def describe(rest: str, options: FileModel) -> tuple[ModelFacts, list[Problem]]:
         return scheme("hf").describe(rest, transformers_options(path, options))
     except JobError as error:
         return ModelFacts(n_classes=options.classes), error.problems
+    except OSError as error:  # a path too long, a folder one may not enter
+        message = f"`{rest}` cannot be read: {error.strerror or error}"
+        return ModelFacts(n_classes=options.classes), [Problem("M301", message, ("ref",))]
 
 
 def blueprint(rest: str, options: FileModel, data: DataFacts) -> Blueprint:
@@ -105,8 +116,14 @@ def read_record(folder: Path, *, allow_code: bool = False) -> dict[str, Any]:
     for key, kind in _NEEDED.items():
         if not isinstance(record.get(key), kind):
             raise _broken(folder, f"`{key}` is missing or of the wrong type")
+    for key, optional in _MAY_BE.items():
+        if not isinstance(record.get(key), optional | None):
+            raise _broken(folder, f"`{key}` is of the wrong type")
     if record["scheme"] not in MODEL_OPTIONS or record["scheme"] == "file":
         raise _broken(folder, f"unknown scheme `{record['scheme']}`")
+    # timm, for one, takes arguments that load files and ask the network
+    if strange := sorted(record["kwargs"].keys() - _KWARGS.get(record["scheme"], set())):
+        raise _broken(folder, f"unknown argument `{strange[0]}`")
     if record["scheme"] == "zoo":
         from bequeath.given.zoo import ZOO
 
@@ -148,12 +165,20 @@ def architecture(rest: str, options: FileModel) -> tuple[str, str, ModelOptions]
         query: dict[str, Any] = dict(ref.query)
         own = MODEL_OPTIONS[ref.scheme](**{**query, **common}, preprocess=options.preprocess)
     except ValidationError as error:
-        first = error.errors()[0]
-        message = f"`arch`: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise JobError(Problem("M312", message, at=("arch",))) from None
+        raise JobError(_wrong_setting(ref.scheme, error)) from None
     except ValueError as error:
         raise JobError(Problem("M312", str(error), at=("arch",))) from None
     return ref.scheme, ref.rest, own
+
+
+def _wrong_setting(name: str, error: ValidationError) -> Problem:
+    first = error.errors()[0]
+    key, there = str(first["loc"][0]), sorted(MODEL_OPTIONS[name].model_fields)
+    if first["type"] != "extra_forbidden":
+        return Problem("M312", f"`arch`: {key}: {first['msg']}", at=("arch",))
+    near = difflib.get_close_matches(key, there, n=1)
+    label = f"did you mean `{near[0]}`?" if near else f"there are: {', '.join(there)}"
+    return Problem("M312", f"`{name}:` takes no `{key}`", at=("arch",), label=label)
 
 
 def transformers_options(folder: Path, options: FileModel) -> HfModel:
@@ -192,6 +217,7 @@ def _facts(folder: Path, record: Mapping[str, Any], options: FileModel) -> Model
         preprocess=record["preprocess"],
         licence=record.get("licence"),
         tensors=tensors,
+        classes=tuple(record.get("classes") or ()) or None,
     )
 
 
@@ -202,7 +228,10 @@ def _no_arch(options: FileModel) -> None:
 
 
 def _at_arch(problem: Problem) -> Problem:
-    if problem.code in ("M307", "M308", "M312") and problem.at[:1] == ("ref",):
+    """What is wrong with `arch`, or with a setting behind its `?`, is wrong there."""
+    of_arch = problem.code in ("M307", "M308", "M312") and problem.at[:1] == ("ref",)
+    elsewhere = problem.at[0] not in (*FileModel.model_fields, "ref")
+    if of_arch or elsewhere:
         return replace(problem, at=("arch",))
     return problem
 

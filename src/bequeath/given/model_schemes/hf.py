@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from bequeath.given.facts import (
 from bequeath.given.model_schemes import Blueprint, library_problem, may_download, not_here
 from bequeath.given.options import HfModel
 from bequeath.kernel.errors import JobError, Problem
-from bequeath.kernel.files import write_json
+from bequeath.kernel.files import digest, write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,7 +61,7 @@ def blueprint(rest: str, options: HfModel, data: DataFacts) -> Blueprint:
 
     folder = find_folder(rest, options)
     place = rest if folder is None else str(folder)
-    local = {"local_files_only": not may_download(), "revision": options.revision}
+    local = _local() | {"revision": options.revision}
     try:
         config = transformers.AutoConfig.from_pretrained(place, **local)
     except Exception as error:  # transformers raises OSError, ValueError, KeyError and its own
@@ -85,6 +86,8 @@ def blueprint(rest: str, options: HfModel, data: DataFacts) -> Blueprint:
         n_classes=n_classes,
         classes=_labels(config, n_classes),
         origin=folder,
+        hash=_weights_hash(folder) if use_library and folder else None,
+        made_of=digest((folder / "config.json").read_bytes()) if folder else None,
     )
 
 
@@ -93,21 +96,43 @@ def save(bound: BoundModel, folder: Path) -> str:
     if bound.source.classes:
         module.config.id2label = dict(enumerate(bound.source.classes))
         module.config.label2id = {name: i for i, name in enumerate(bound.source.classes)}
-    module.save_pretrained(folder)
+    with quietly():
+        module.save_pretrained(folder)
     eyes: Any = bound.preprocess
     if eyes.kind == "text":
-        open_tokenizer(eyes.tokenizer, eyes.revision).save_pretrained(folder)
+        tokenizer = open_tokenizer(eyes.tokenizer, eyes.revision)
+        tokenizer.model_max_length = eyes.max_length
+        tokenizer.save_pretrained(folder)
         return (
             "from transformers import pipeline\n"
-            "classify = pipeline('text-classification', 'PATH_OF_THIS_FOLDER')\n"
-            "classify('a text')\n"
+            "classify = pipeline('text-classification', '.')  # . is this folder\n"
+            "classify('a text', truncation=True)\n"
         )
     write_json(folder / "preprocessor_config.json", _processor(eyes))
     return (
         "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
-        "processor = AutoImageProcessor.from_pretrained('PATH_OF_THIS_FOLDER')\n"
-        "model = AutoModelForImageClassification.from_pretrained('PATH_OF_THIS_FOLDER').eval()\n"
+        "processor = AutoImageProcessor.from_pretrained('.')  # . is this folder\n"
+        "model = AutoModelForImageClassification.from_pretrained('.').eval()\n"
     )
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """transformers draws a bar for each model it opens or writes; ours would be lost among them."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _local() -> dict[str, Any]:
+    """No network and no code of the model's own; None for the latter would ask at the terminal."""
+    return {"local_files_only": not may_download(), "trust_remote_code": False}
 
 
 def find_folder(rest: str, options: HfModel) -> Path | None:
@@ -138,9 +163,7 @@ def open_tokenizer(name: str, revision: str | None) -> Any:
     import transformers
 
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            name, revision=revision, local_files_only=not may_download()
-        )
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision, **_local())
     except Exception as error:
         raise _failed(
             f"`{name}` has no tokenizer that can be used", error, "name one with `tokenizer: PATH`"
@@ -179,10 +202,12 @@ def _width(config: Mapping[str, Any], kind: str) -> int | None:
 
 
 def _labels(config: Any, n_classes: int | None) -> tuple[str, ...]:
+    """Names of the classes; `LABEL_0` and so on, which transformers makes up, are none."""
     labels = config.id2label or {}
     if n_classes is None or sorted(labels) != list(range(n_classes)):
         return ()
-    return tuple(str(labels[i]) for i in range(n_classes))
+    names = tuple(str(labels[i]) for i in range(n_classes))
+    return () if names == tuple(f"LABEL_{i}" for i in range(n_classes)) else names
 
 
 def _tensors(folder: Path) -> dict[str, TensorFact] | None:
@@ -192,18 +217,32 @@ def _tensors(folder: Path) -> dict[str, TensorFact] | None:
         return safetensors_header(single, at=("ref",))
     if index.is_file():
         names = read_json(index, at=("ref",)).get("weight_map")
-        shards = sorted(set(names.values())) if isinstance(names, dict) else []
+        shards = sorted({str(v) for v in names.values()}) if isinstance(names, dict) else []
         tensors: dict[str, TensorFact] = {}
         for shard in shards:
-            path = folder / str(shard)
+            path = folder / shard
+            if Path(shard).name != shard:
+                said = f"`{index}` names a file that is not beside it: `{shard}`"
+                raise JobError(Problem("M313", said, at=("ref",)))
             if not path.is_file():
                 raise JobError(missing(f"weights file `{path}` is not there", path, ("ref",)))
             tensors |= safetensors_header(path, at=("ref",))
         return tensors
     if not any(folder.glob("pytorch_model*.bin*")):
-        problem = missing(f"`{folder}` holds no weights", single, ("ref",))
-        raise JobError(problem)
+        raise JobError(missing(f"`{folder}` holds no weights", single, ("ref",)))
     return None
+
+
+def _weights_hash(folder: Path) -> str | None:
+    """Of the tensors as the files name them; transformers may name them anew as it loads them."""
+    from bequeath.given.weights_file import file_hash
+
+    names = ["model.safetensors"]
+    if not (folder / names[0]).is_file():
+        shards = sorted(p.name for p in folder.glob("model-*.safetensors"))
+        names = shards or sorted(p.name for p in folder.glob("pytorch_model*.bin"))
+    found = [file_hash(folder / name, at=("ref",)) for name in names if (folder / name).is_file()]
+    return found[0] if len(found) == 1 else digest(*found) if found else None
 
 
 def _auto(kind: str) -> Any:
@@ -217,7 +256,7 @@ def _fresh(config: Any, kind: str) -> Callable[[int], nn.Module]:
     def make(n_classes: int) -> nn.Module:
         own = copy.deepcopy(config)
         own.num_labels = n_classes
-        return _auto(kind).from_config(own)
+        return _auto(kind).from_config(own, trust_remote_code=False)
 
     return make
 
@@ -231,13 +270,14 @@ def _trained(
         if fresh_head:
             own.num_labels = n_classes
         try:
-            model, info = _auto(kind).from_pretrained(
-                place,
-                config=own,
-                ignore_mismatched_sizes=fresh_head,
-                output_loading_info=True,
-                **local,
-            )
+            with quietly():
+                model, info = _auto(kind).from_pretrained(
+                    place,
+                    config=own,
+                    ignore_mismatched_sizes=fresh_head,
+                    output_loading_info=True,
+                    **local,
+                )
         except Exception as error:
             raise _failed(f"the weights of `{place}` cannot be loaded", error) from error
         _complete(model, info, place, fresh_head)
@@ -337,6 +377,7 @@ def _processor(eyes: ImagePreprocess) -> dict[str, Any]:
         "image_mean": list(eyes.mean),
         "image_std": list(eyes.std),
         "resample": resample,
+        "do_convert_rgb": eyes.channels == 3,
     }
     if eyes.size is None:
         return common | {"image_processor_type": "ViTImageProcessor", "do_resize": False}

@@ -72,6 +72,7 @@ def blueprint(rest: str, options: PyModel, data: DataFacts) -> Blueprint:
         preprocess=override(plain, options.preprocess, trained=options.weights is not None),
         kwargs={"callable": name},
         origin=file if file.is_file() else None,
+        made_of=digest(file.read_bytes()) if file.is_file() else None,
     )
 
 
@@ -83,9 +84,10 @@ def again(name: str, kwargs: Mapping[str, Any], folder: Path | None) -> Callable
 
 def save(bound: BoundModel, folder: Path) -> str:
     from bequeath.given.bound import save_tensors
+    from bequeath.given.how_to_load import save_preprocess
 
     save_tensors(bound.module, folder / "model.safetensors")
-    name, where = bound.source.name, "your own module"
+    name, where = bound.source.name, "YOUR_MODULE"
     if bound.source.origin is not None:
         (folder / "architecture.py").write_bytes(bound.source.origin.read_bytes())
         where = "architecture"
@@ -94,7 +96,7 @@ def save(bound: BoundModel, folder: Path) -> str:
         f"from {where} import {name}\n"
         f"model = {name}({bound.facts.n_classes}).eval()\n"
         "model.load_state_dict(load_file('model.safetensors'))\n"
-    )
+    ) + save_preprocess(bound.preprocess, folder)
 
 
 def _callable(place: str, name: str) -> Any:

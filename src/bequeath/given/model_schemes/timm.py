@@ -89,7 +89,7 @@ def save(bound: BoundModel, folder: Path) -> str:
     path.write_text(json.dumps(config, indent=2), encoding="utf-8")
     return (
         "import timm\n"
-        "model = timm.create_model('local-dir:PATH_OF_THIS_FOLDER', pretrained=True).eval()\n"
+        "model = timm.create_model('local-dir:.', pretrained=True).eval()  # . is this folder\n"
         "transform = timm.data.create_transform(**timm.data.resolve_data_config(model=model))\n"
     )
 
@@ -98,6 +98,8 @@ def _maker(name: str, kwargs: dict[str, Any]) -> Callable[[int], nn.Module]:
     def make(n_classes: int) -> nn.Module:
         import timm
 
+        if not timm.is_model(name):  # a saved folder may say anything, `hf-hub:...` too
+            raise JobError(unknown_name("timm", name, timm.list_models()))
         return timm.create_model(name, num_classes=n_classes, **kwargs)
 
     return make

@@ -75,6 +75,7 @@ def again(name: str, kwargs: Mapping[str, Any], folder: Path | None) -> Callable
 
 def save(bound: BoundModel, folder: Path) -> str:
     from bequeath.given.bound import save_tensors
+    from bequeath.given.how_to_load import save_preprocess
 
     name, classes = bound.source.name, bound.facts.n_classes
     save_tensors(bound.module, folder / "model.safetensors")
@@ -85,7 +86,7 @@ def save(bound: BoundModel, folder: Path) -> str:
         "from safetensors.torch import load_file\n"
         f"model = torchvision.models.get_model({name!r}, num_classes={classes}).eval()\n"
         "model.load_state_dict(load_file('model.safetensors'))\n"
-    )
+    ) + save_preprocess(bound.preprocess, folder)
 
 
 def _trained(name: str, weights: Any) -> Callable[[int], nn.Module]:

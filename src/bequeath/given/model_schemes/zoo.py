@@ -78,6 +78,7 @@ def again(name: str, kwargs: Mapping[str, Any], folder: Path | None) -> Callable
 
 def save(bound: BoundModel, folder: Path) -> str:
     from bequeath.given.bound import save_tensors
+    from bequeath.given.how_to_load import save_preprocess
 
     name, kwargs = bound.source.name, dict(bound.source.kwargs)
     code = (Path(__file__).parent.parent / "zoo" / f"{ZOO[name].file}.py").read_bytes()
@@ -89,7 +90,7 @@ def save(bound: BoundModel, folder: Path) -> str:
         "from architecture import build  # architecture.py of this folder\n"
         f"model = build({name!r}, {bound.facts.n_classes}{said}).eval()\n"
         "model.load_state_dict(load_file('model.safetensors'))\n"
-    )
+    ) + save_preprocess(bound.preprocess, folder)
 
 
 def _features(data: DataFacts) -> int:

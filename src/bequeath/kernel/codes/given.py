@@ -66,4 +66,10 @@ CODES = {
         "The data that judge the results, and those a supervised method learns from, need labels.",
         "Give labelled data, or choose a method that needs none (`kd` with `ce: 0`).",
     ),
+    "G411": Code(
+        "a model has the classes in another order",
+        "The names of the model's outputs and of the data's classes are known, and the same name "
+        "stands at different numbers. The model's answers would be taken for other classes.",
+        "Give the data sets `classes:` in the order of the model; they are numbered anew so.",
+    ),
 }

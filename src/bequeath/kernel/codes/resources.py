@@ -10,6 +10,12 @@ CODES = {
         "The output folder cannot be made or written into.",
         "Choose another with `out:` or `--set out=FOLDER`.",
     ),
+    "R502": Code(
+        "the models do not fit into memory",
+        "The weights of all models, and for the one that trains its gradients and the optimizer's"
+        " moments, take more memory than is free.",
+        "Choose a smaller model, or a machine with more memory.",
+    ),
     "R503": Code(
         "the disk is too small",
         "The models and checkpoints of all runs would not fit on the disk of the output folder.",
@@ -110,5 +116,11 @@ CODES = {
         "a kept judgement cannot be read",
         "A file under `evidence/` is damaged or of another version.",
         "Judge the claim again with `bequeath reproduce`.",
+    ),
+    "R569": Code(
+        "a metric means different things in two runs",
+        "Runs are compared metric by metric, by name. Under one name two runs keep numbers of"
+        " another unit, or one where more is better and one where less is.",
+        "Give the two quantities different names, or run the job again with `--fresh`.",
     ),
 }

@@ -1,0 +1,375 @@
+"""The tensors of a merge, part by part: read from files, combined, written at their place.
+
+Headers go first; every offset is known. The parts of all tensors are then worked on by a few
+threads, each of which reads a part of every model, combines it and writes the result: while one
+waits for the disk another computes, and what is in memory is some parts and never a tensor. A rule
+that has to measure a tensor first reads it again; by then it is mostly in the disk cache.
+
+A NaN or an infinity stops everything with the tensor's name. Who calls this removes what was
+written (`merge.py`).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from bequeath.kernel.errors import Problem, RunError
+from bequeath.weights.checks import FLOATS
+from bequeath.weights.header import Checkpoint, Slot
+from bequeath.weights.layout import OutputFile
+from bequeath.weights.memory import aligned
+from bequeath.weights.rule import Part, Rule
+
+T = TypeVar("T")
+
+TORCH = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
+CHUNK = 1 << 19  # elements of a part
+COPY = 1 << 22  # bytes at a time of a tensor that is copied
+FLUSH = 1 << 27  # bytes written between two requests to put them on the disk
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `stream` needs to know. settings: of each tensor name. dtypes: of the result's tensors.
+
+    models: in the rule's order, with the base apart. compute: `F32` or `F64`.
+    """
+
+    rule: Rule
+    models: Sequence[Checkpoint]
+    base: Checkpoint | None
+    settings: Mapping[str, Any]
+    dtypes: Mapping[str, str]
+    compute: str = "F32"
+    seed: int = 0
+
+
+def stream(
+    job: Job,
+    outputs: Sequence[OutputFile],
+    folder: Path,
+    *,
+    chunk: int = CHUNK,
+    threads: int | None = None,
+    drop: bool | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write `outputs` into `folder`, each flushed to the disk.
+
+    chunk: elements of a part, rounded up to a multiple of `rule.ALIGN`; no result depends on it.
+    threads: None: one more than there are cores, nine at most. drop: give the inputs' pages back
+    to the system when they were used; None: where the models would fill half the memory.
+    progress: called with the number of bytes written since the last call.
+
+    RunError: W850 not a number in a model, W851 a result its type cannot hold, W852 the disk did
+    not take it.
+    """
+    workers = threads or min(_cores() + 1, 9)
+    with ExitStack() as stack:
+        reader = stack.enter_context(_reader(job, drop))
+        stack.enter_context(one_thread_each())
+        pool = stack.enter_context(_pool(workers))
+        window = Window(pool, 2 * workers)
+        try:
+            for output in outputs:
+                path = folder / output.name
+                with path.open("wb", buffering=0) as file:
+                    writer = Writer(file.fileno(), output, stack)
+                    for name in output.offsets:
+                        _tensor(job, name, reader, writer, window, aligned(chunk), progress)
+                        if reader.drop:
+                            window.then(partial(reader.done, name))
+                    window.drain()
+                    writer.finish()
+        except OSError as error:
+            raise RunError(_disk(folder, error)) from error
+
+
+def _tensor(
+    job: Job,
+    name: str,
+    reader: Reader,
+    writer: Writer,
+    window: Window,
+    chunk: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Hand all parts of a tensor's result to the window."""
+    tell = progress or (lambda written: None)
+    slot = reader.reference.slots[name]
+
+    def copy(start: int, length: int) -> None:
+        tell(writer.put(name, start, reader.raw(slot, start, length)))
+
+    if slot.dtype not in FLOATS:
+        for start in range(0, slot.length, COPY):
+            length = min(COPY, slot.length - start)
+
+            window.add(partial(copy, start, length))
+        return
+    whole = OnDisk(job, name, reader, window, chunk)
+    if whole.size == 0:
+        return
+    settings = job.settings[name]
+    measured = job.rule.measure(whole, settings) if job.rule.measure else None
+    dtype = TORCH[job.dtypes[name]]
+
+    def make(part: Part) -> None:
+        out = job.rule.combine(part, settings, measured)
+        _check_range(out, dtype, name)
+        data = out.to(dtype).contiguous().view(torch.uint8).numpy()
+        tell(writer.put(name, part.start * dtype.itemsize, data.data))
+
+    for number in range(whole.parts):
+        window.add(partial(whole.only, number, make))
+
+
+class OnDisk:
+    """A `Whole` whose parts are read from files when they are looked at."""
+
+    def __init__(self, job: Job, name: str, reader: Reader, window: Window, chunk: int):
+        self.name, self.seed, self.chunk = name, job.seed, chunk
+        self._reader, self._window = reader, window
+        slot = reader.reference.slots[name]
+        self.size = slot.length // TORCH[slot.dtype].itemsize
+        self.parts = -(-self.size // chunk)
+
+    def each(self, look: Callable[[Part], T]) -> Iterator[T]:
+        return self._window.map(lambda number: self.only(number, look), self.parts)
+
+    def only(self, number: int, look: Callable[[Part], T]) -> T:
+        start = number * self.chunk
+        stop = min(start + self.chunk, self.size)
+        return look(self._reader.part(self.name, start, stop))
+
+
+class Reader:
+    """All models' files, open. Buffers belong to threads and are used again for the next part."""
+
+    def __init__(self, job: Job, files: Mapping[Path, int], drop: bool):
+        self.job, self.files, self.drop = job, files, drop
+        self.reference = job.base or job.models[0]
+        self.compute = TORCH[job.compute]
+        self._own = threading.local()
+
+    def part(self, name: str, start: int, stop: int) -> Part:
+        job = self.job
+        base = None if job.base is None else self._read(job.base, -1, name, start, stop)
+        found = (self._read(m, i, name, start, stop) for i, m in enumerate(job.models))
+        return Part(start, base, tuple(found))
+
+    def raw(self, slot: Slot, start: int, length: int) -> memoryview:
+        return self._fill(memoryview(bytearray(length)), slot, start)
+
+    def done(self, name: str) -> None:
+        """Nobody will read this tensor again."""
+        for model in filter(None, (self.job.base, *self.job.models)):
+            slot = model.slots[name]
+            fd = self.files[slot.file]
+            os.posix_fadvise(fd, slot.offset, slot.length, os.POSIX_FADV_DONTNEED)
+
+    def _read(self, model: Checkpoint, number: int, name: str, start: int, stop: int) -> Tensor:
+        slot = model.slots[name]
+        dtype = TORCH[slot.dtype]
+        buffer = self._buffer(number, (stop - start) * dtype.itemsize)
+        self._fill(buffer, slot, start * dtype.itemsize)
+        x = torch.frombuffer(buffer, dtype=dtype).to(self.compute)
+        # A sum is the cheapest look at every element: it is finite only if all of them are. It
+        # may overflow by itself, so what it suspects is looked at again.
+        if not x.sum().isfinite() and not (fine := x.isfinite()).all():
+            raise RunError(_not_a_number(model, name, slot, start, x, fine))
+        return x
+
+    def _buffer(self, number: int, length: int) -> memoryview:
+        kept: dict[int, bytearray] = self._own.__dict__.setdefault("buffers", {})
+        if len(kept.get(number, b"")) < length:
+            kept[number] = bytearray(length)
+        return memoryview(kept[number])[:length]
+
+    def _fill(self, buffer: memoryview, slot: Slot, start: int) -> memoryview:
+        fd, got = self.files[slot.file], 0
+        while got < len(buffer):
+            read = _read_into(fd, buffer[got:], slot.offset + start + got)
+            if read == 0:
+                raise OSError(None, f"{slot.file} became shorter while it was read")
+            got += read
+        return buffer
+
+
+class Writer:
+    """One output file: the header, then bytes at the places of its tensors."""
+
+    def __init__(self, fd: int, output: OutputFile, stack: ExitStack):
+        self.fd, self.output = fd, output
+        self._lock = threading.Lock()
+        self._since = 0
+        self._flusher = stack.enter_context(ThreadPoolExecutor(1))
+        self._flushing: Future[None] | None = None
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(fd, 0, output.nbytes)  # a full disk says so now
+        _write_all(fd, memoryview(output.header), 0)
+
+    def put(self, name: str, start: int, data: memoryview) -> int:
+        """Bytes from byte `start` of a tensor on; returns how many."""
+        _write_all(self.fd, data, self.output.offsets[name] + start)
+        with self._lock:
+            self._since += len(data)
+            idle = self._flushing is None or self._flushing.done()
+            if self._since >= FLUSH and idle:  # the disk works while we compute
+                self._since = 0
+                self._flushing = self._flusher.submit(os.fdatasync, self.fd)
+        return len(data)
+
+    def finish(self) -> None:
+        os.fsync(self.fd)
+
+
+class Window:
+    """Work handed to the pool, never more than `most` pieces ahead of what is finished."""
+
+    def __init__(self, pool: ThreadPoolExecutor, most: int):
+        self.pool, self.most = pool, most
+        self.pending: deque[Future[Any]] = deque()
+
+    def add(self, work: Callable[[], Any]) -> None:
+        self.pending.append(self.pool.submit(work))
+        while len(self.pending) > self.most:
+            self.pending.popleft().result()
+
+    def then(self, work: Callable[[], None]) -> None:
+        """Once all that was added before is finished."""
+        before = list(self.pending)
+
+        def wait() -> None:
+            for future in before:
+                future.result()
+            work()
+
+        # Submitted last, so what it waits for has begun by then and cannot be waiting for it.
+        self.add(wait)
+
+    def map(self, work: Callable[[int], T], n: int) -> Iterator[T]:
+        """`work(0)`, ... `work(n - 1)` in order."""
+        ahead: deque[Future[T]] = deque()
+        for number in range(n):
+            ahead.append(self.pool.submit(work, number))
+            if len(ahead) > self.most:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+    def drain(self) -> None:
+        while self.pending:
+            self.pending.popleft().result()
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Torch's own threads would be started anew for every part; ours are already as many."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(workers, "merge", torch.set_num_threads, (1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _reader(job: Job, drop: bool | None) -> Iterator[Reader]:
+    files: dict[Path, int] = {}
+    models = [*job.models, *filter(None, (job.base,))]
+    if drop is None:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        drop = sum(model.nbytes for model in models) > memory / 2
+    drop = drop and hasattr(os, "posix_fadvise")
+    try:
+        for path in (file for model in models for file in model.files):
+            if path not in files:
+                files[path] = os.open(path, os.O_RDONLY)
+        yield Reader(job, files, drop)
+    finally:
+        for fd in files.values():
+            os.close(fd)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _read_into(fd: int, buffer: memoryview, offset: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [buffer], offset)
+    data = os.pread(fd, len(buffer), offset)
+    buffer[: len(data)] = data
+    return len(data)
+
+
+def _write_all(fd: int, data: memoryview, offset: int) -> None:
+    while len(data):
+        written = os.pwrite(fd, data, offset)
+        data, offset = data[written:], offset + written
+
+
+def _check_range(out: Tensor, dtype: torch.dtype, name: str) -> None:
+    low, high = torch.aminmax(out)
+    most = torch.finfo(dtype).max
+    if not (low >= -most and high <= most):  # NaN too
+        raise RunError(
+            Problem(
+                "W851",
+                f"tensor `{name}` of the result does not fit into {dtype}",
+                notes=(f"its values go from {low.item():.3g} to {high.item():.3g}",),
+                remedies=("smaller weights or `lambda`", "another `dtype`: bfloat16 or float32"),
+            )
+        )
+
+
+def _not_a_number(
+    model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor, fine: Tensor
+) -> Problem:
+    wrong = int((~fine).nonzero()[0])
+    place, left = [], start + wrong
+    for size in reversed(slot.shape):
+        left, here = divmod(left, size)
+        place.append(here)
+    return Problem(
+        "W850",
+        f"`{model.path}` holds {x[wrong].item()} in tensor `{name}`",
+        notes=(f"at {place[::-1]}; a merge would spread it",),
+        remedies=("take an earlier checkpoint of this model", "leave this model out"),
+    )
+
+
+def _disk(folder: Path, error: OSError) -> Problem:
+    reason = error.strerror or str(error)
+    return Problem(
+        "W852",
+        f"the merge could not go on in `{folder.parent}`: {reason}",
+        remedies=("make room or choose another disk, and run it again: nothing was left behind",),
+    )

@@ -1,0 +1,196 @@
+"""Makers of bad files for `test_bad_input.py`: each writes into the folder it is given."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+Make = Callable[[Path], None]
+N, WIDTH, CLASSES = 40, 6, 3
+WEIGHTS = {"body.0.weight": (8, 6), "body.0.bias": (8,), "out.weight": (3, 8), "out.bias": (3,)}
+
+
+def table(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """float32 [n, 6] and int64 [n]: three classes in turn."""
+    x = np.random.default_rng(seed).standard_normal((n, WIDTH)).astype(np.float32)
+    return x, np.arange(n) % CLASSES
+
+
+def good(folder: Path) -> None:
+    """What the good job names: train, test, and a teacher of another width than the student."""
+    for seed, name in enumerate(("train", "test")):
+        x, y = table(seed=seed)
+        np.savez(folder / f"{name}.npz", x=x, y=y)
+    torch.manual_seed(0)
+    save_file({k: torch.randn(s) for k, s in WEIGHTS.items()}, folder / "teacher.safetensors")
+
+
+def text(name: str, content: str | bytes) -> Make:
+    data = content.encode("utf-8", "surrogatepass") if isinstance(content, str) else content
+    return lambda folder: (folder / name).write_bytes(data) and None
+
+
+def npz(**change: Any) -> Make:
+    """train.npz with arrays replaced; None leaves one out; a function maps the good one."""
+
+    def make(folder: Path) -> None:
+        x, y = table()
+        arrays: dict[str, Any] = {"x": x, "y": y}
+        for key, value in change.items():
+            arrays[key] = value(arrays[key].copy()) if callable(value) else value
+        np.savez(folder / "train.npz", **{k: v for k, v in arrays.items() if v is not None})
+
+    return make
+
+
+def put(index: Any, value: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """A map for `npz`: one entry changed, as float."""
+
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.astype(np.float64)
+        array[index] = value
+        return array
+
+    return change
+
+
+def npy(header: str | bytes, data: bytes = b"", claim: int | None = None) -> bytes:
+    raw = header.encode("latin1") if isinstance(header, str) else header
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw) if claim is None else claim) + raw + data
+
+
+def zipped(**members: bytes) -> Make:
+    """train.npz of raw members."""
+
+    def make(folder: Path) -> None:
+        with zipfile.ZipFile(folder / "train.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, data in members.items():
+                archive.writestr(f"{name}.npy", data)
+
+    return make
+
+
+def shaped(shape: str, descr: str = "'<f4'", data: bytes = b"") -> Make:
+    """train.npz whose `x` says it has this shape and type."""
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
+    y = io.BytesIO()
+    np.save(y, np.zeros(4, np.int64))
+    return zipped(x=npy(header, data), y=y.getvalue())
+
+
+def bomb(folder: Path) -> None:
+    """64 MB of zeros in a file of 64 kB; the job allows 1 MB."""
+    with zipfile.ZipFile(folder / "train.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("x.npy", "w", force_zip64=True) as member:
+            member.write(npy("{'descr': '|u1', 'fortran_order': False, 'shape': (64, 1000000)}"))
+            for _ in range(64):
+                member.write(bytes(1_000_000))
+        archive.writestr("y.npy", npy("{'descr': '|u1', 'fortran_order': False, 'shape': (64,)}",
+                                      bytes(64)))  # fmt: skip
+
+
+def shorter_zip(folder: Path) -> None:
+    """A zip whose directory says a member is smaller than what it unpacks to."""
+    npz()(folder)
+    path = folder / "train.npz"
+    data = bytearray(path.read_bytes())
+    at = data.find(b"PK\x01\x02")
+    data[at + 24 : at + 28] = struct.pack("<I", 200)
+    path.write_bytes(data)
+
+
+def cut(name: str, keep: int) -> Make:
+    """A good file that ends too early (`keep` < 0: so many bytes are missing)."""
+
+    def make(folder: Path) -> None:
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:keep])
+
+    return make
+
+
+class Code:
+    """A pickle that makes a file when it is opened."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("ran",)
+
+
+def pickled(name: str, torch_zip: bool = False) -> Make:
+    def make(folder: Path) -> None:
+        if torch_zip:
+            torch.save({"out.weight": torch.zeros(3, 8), "code": Code()}, folder / name)
+        else:
+            (folder / name).write_bytes(pickle.dumps(Code()))
+
+    return make
+
+
+def objects(folder: Path) -> None:
+    array = np.empty(4, object)
+    array[:] = [Code()] * 4
+    np.savez(folder / "train.npz", x=array, y=np.zeros(4))
+
+
+def tensors(header: Any, data: bytes = bytes(400), length: int | None = None) -> Make:
+    """teacher.safetensors with this header; `length` is what it says of the header's size."""
+
+    def make(folder: Path) -> None:
+        raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+        size = len(raw) if length is None else length
+        (folder / "teacher.safetensors").write_bytes(size.to_bytes(8, "little") + raw + data)
+
+    return make
+
+
+def entry(shape: Any, begin: Any, end: Any, dtype: str = "F32") -> dict[str, Any]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def weights(**shapes: tuple[int, ...]) -> Make:
+    """teacher.safetensors with shapes changed or tensors added (`_` stands for `.`); () drops."""
+
+    def make(folder: Path) -> None:
+        wanted = WEIGHTS | {k.replace("_", "."): v for k, v in shapes.items()}
+        state = {k: torch.zeros(s) for k, s in wanted.items() if s}
+        save_file(state, folder / "teacher.safetensors")
+
+    return make
+
+
+def photos(folder: Path, *names: str, root: str = "photos", size: int = 8, each: int = 4) -> None:
+    noise = np.random.default_rng(0)
+    for name in names or ("ant", "bee", "cat"):
+        (folder / root / name).mkdir(parents=True)
+        for i in range(each):
+            pixels = noise.integers(0, 256, (size, size, 3), np.uint8)
+            Image.fromarray(pixels).save(folder / root / name / f"{i}.png")
+
+
+def bad_photos(folder: Path) -> None:
+    """Three that do not decode: no image, cut off, empty; one has a name that steers terminals."""
+    photos(folder)
+    (folder / "photos/ant/0.png").write_text("no image")
+    whole = (folder / "photos/bee/1.png").read_bytes()
+    (folder / "photos/bee/1.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "photos/cat/\x1b[31mred\u202e.png").write_bytes(b"")
+
+
+def both(*makes: Make) -> Make:
+    def make(folder: Path) -> None:
+        for one in makes:
+            one(folder)
+
+    return make
