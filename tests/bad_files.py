@@ -8,6 +8,7 @@ import os
 import pickle
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,19 @@ def put(index: Any, value: Any) -> Callable[[np.ndarray], np.ndarray]:
 
 def npy(header: str | bytes, data: bytes = b"", claim: int | None = None) -> bytes:
     raw = header.encode("latin1") if isinstance(header, str) else header
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw) if claim is None else claim) + raw + data
+    return (
+        b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw) if claim is None else claim) + raw + data
+    )
 
 
 def zipped(**members: bytes) -> Make:
-    """train.npz of raw members."""
+    """train.npz of raw members, and four labels."""
 
     def make(folder: Path) -> None:
+        y = io.BytesIO()
+        np.save(y, np.zeros(4, np.int64))
         with zipfile.ZipFile(folder / "train.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, data in members.items():
+            for name, data in {**members, "y": y.getvalue()}.items():
                 archive.writestr(f"{name}.npy", data)
 
     return make
@@ -85,9 +90,7 @@ def zipped(**members: bytes) -> Make:
 def shaped(shape: str, descr: str = "'<f4'", data: bytes = b"") -> Make:
     """train.npz whose `x` says it has this shape and type."""
     header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
-    y = io.BytesIO()
-    np.save(y, np.zeros(4, np.int64))
-    return zipped(x=npy(header, data), y=y.getvalue())
+    return zipped(x=npy(header, data))
 
 
 def bomb(folder: Path) -> None:
@@ -170,13 +173,16 @@ def weights(**shapes: tuple[int, ...]) -> Make:
     return make
 
 
-def photos(folder: Path, *names: str, root: str = "photos", size: int = 8, each: int = 4) -> None:
+def photos(
+    folder: Path, *names: str, root: str = "photos", size: int = 8, each: int = 4, prefix: str = ""
+) -> None:
+    """`root/<class>/<i>.png`, the same noise each time."""
     noise = np.random.default_rng(0)
     for name in names or ("ant", "bee", "cat"):
         (folder / root / name).mkdir(parents=True)
         for i in range(each):
             pixels = noise.integers(0, 256, (size, size, 3), np.uint8)
-            Image.fromarray(pixels).save(folder / root / name / f"{i}.png")
+            Image.fromarray(pixels).save(folder / root / name / f"{prefix}{i}.png")
 
 
 def bad_photos(folder: Path) -> None:
@@ -188,9 +194,103 @@ def bad_photos(folder: Path) -> None:
     (folder / "photos/cat/\x1b[31mred\u202e.png").write_bytes(b"")
 
 
+def no_photos(folder: Path) -> None:
+    photos(folder)
+    for path in (folder / "photos").rglob("*.png"):
+        path.write_text("no image")
+
+
+def empty_class(folder: Path) -> None:
+    photos(folder)
+    (folder / "photos/dog").mkdir()
+
+
+def two_sizes(folder: Path) -> None:
+    photos(folder, "ant", "bee")
+    photos(folder, "cat", size=9)
+
+
+def huge_photo(folder: Path) -> None:
+    """A PNG whose header speaks of 2 gigapixels, and nothing behind it."""
+    photos(folder)
+    head = struct.pack(">IIBBBBB", 45_000, 45_000, 8, 2, 0, 0, 0)
+    chunk = b"IHDR" + head
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(head)) + chunk
+    data += struct.pack(">I", zlib.crc32(chunk)) + struct.pack(">I", 0) + b"IDAT"
+    (folder / "photos/ant/huge.png").write_bytes(data + struct.pack(">I", zlib.crc32(b"IDAT")))
+
+
 def both(*makes: Make) -> Make:
     def make(folder: Path) -> None:
         for one in makes:
             one(folder)
 
     return make
+
+
+def state(fill: Callable[[tuple[int, ...]], torch.Tensor], by_torch: bool = False) -> Make:
+    """teacher.safetensors of the right names, filled; `by_torch`: by torch.save under that name."""
+
+    def make(folder: Path) -> None:
+        tensors = {name: fill(shape) for name, shape in WEIGHTS.items()}
+        path = folder / "teacher.safetensors"
+        torch.save(tensors, path) if by_torch else save_file(tensors, path)
+
+    return make
+
+
+def saved(value: Any) -> Make:
+    return lambda folder: torch.save(value, folder / "teacher.safetensors")
+
+
+def moved(old: str, new: str) -> Make:
+    return lambda folder: (folder / old).rename(folder / new) and None
+
+
+def same(source: str, target: str) -> Make:
+    return lambda folder: (folder / target).write_bytes((folder / source).read_bytes()) and None
+
+
+def _in_place_of(name: str, put_there: Callable[[Path], Any]) -> Make:
+    def make(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        put_there(folder / name)
+
+    return make
+
+
+def link(name: str, target: str) -> Make:
+    return _in_place_of(name, lambda path: path.symlink_to(target))
+
+
+def folder(name: str) -> Make:
+    return _in_place_of(name, lambda path: path.mkdir())
+
+
+def pipe(name: str) -> Make:
+    return _in_place_of(name, os.mkfifo)
+
+
+def encrypted(folder: Path) -> None:
+    """Every member says that it is encrypted."""
+    path = folder / "train.npz"
+    data = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(mark)
+        while at >= 0:
+            data[at + flags] |= 1
+            at = data.find(mark, at + 4)
+    path.write_bytes(data)
+
+
+def strangers(folder: Path) -> None:
+    (folder / "theirs").mkdir()
+    (folder / "theirs/mine.txt").write_text("precious")
+
+
+def look_alikes(folder: Path) -> None:
+    """Files of someone else under names that a job would use, and `--fresh` would remove."""
+    for name in ("runs", "work", "references"):
+        (folder / "theirs" / name).mkdir(parents=True)
+        (folder / "theirs" / name / "precious").write_text("x")
+    (folder / "theirs/job.yaml").write_text("mine")

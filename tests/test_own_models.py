@@ -10,24 +10,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from own_things import OWN, WORDS, bert, grey, photos, reviews, vit
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bequeath.fleet import check_deep, run_job
 from bequeath.given.bound import hash_tensors
 from bequeath.given.data import data_handle
+from bequeath.given.facts import weights_format
 from bequeath.given.models import model_handle
 from bequeath.job.api import load_job
 from bequeath.job.job import Job
 from bequeath.kernel.errors import JobError
 
 TRAIN = {"steps": 3, "batch_size": 8, "threads": 1, "device": "cpu", "cache": "off"}
-WORDS = {"good": ["great", "lovely", "fine"], "bad": ["awful", "poor", "dire"]}
-FILL = "the a film was of story and plot".split()
 
 
 def do(out: Path, **changes: Any) -> Path:
@@ -90,86 +89,6 @@ def same(logits: torch.Tensor, out: Path, arm: str = "ce", tolerance: float = 1e
 def raw(ref: str, **options: Any) -> torch.Tensor:
     samples = data_handle("test", ref, options).load()
     return samples.fetch(torch.arange(len(samples)))["x"]
-
-
-def photos(root: Path) -> Path:
-    """Three classes of small JPEG and PNG files of all sizes and modes."""
-    rng = np.random.default_rng(0)
-    modes = ["L", "RGBA", "P", "CMYK", "RGB", "RGB"]
-    for split in ("train", "test"):
-        for c, name in enumerate(["cat", "dog", "red bird"]):
-            (root / split / name).mkdir(parents=True)
-            for i, mode in enumerate(modes):
-                height, width = rng.integers(30, 60, 2)
-                pixels = rng.integers(0, 120, (height, width, 3), dtype=np.uint8)
-                pixels[..., c] += 100
-                suffix = "png" if i < 3 else "jpg"
-                image = Image.fromarray(pixels).convert(mode)
-                image.save(root / split / name / f"{i}.{suffix}")
-    return root
-
-
-def grey(path: Path, n: int = 60) -> Path:
-    """28 x 28 images without a channel axis, four classes by the bright quarter."""
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 100, (n, 28, 28), dtype=np.uint8), np.arange(n) % 4
-    for image, c in zip(x, y, strict=True):
-        image[(c // 2) * 14 :, (c % 2) * 14 :][:14, :14] += 120
-    np.savez(path, x=x, y=y, names=np.array(["nw", "ne", "sw", "se"]))
-    return path
-
-
-def reviews(path: Path, n: int = 60) -> Path:
-    rng = np.random.default_rng(0)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["review", "feeling"])
-        for i in range(n):
-            feeling = ("good", "bad")[i % 2]
-            words = [*rng.choice(FILL, rng.integers(2, 7)), rng.choice(WORDS[feeling])]
-            table.writerow([" ".join(rng.permutation(words)), feeling])
-    return path
-
-
-def bert(folder: Path, width: int, seed: int, **config: Any) -> Path:
-    """A tiny BERT with a WordPiece tokenizer, as transformers saves it."""
-    transformers = pytest.importorskip("transformers")
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    words = special + sorted({*FILL, *(w for ws in WORDS.values() for w in ws)})
-    torch.manual_seed(seed)
-    said = transformers.BertConfig(
-        vocab_size=len(words),
-        hidden_size=width,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=2 * width,
-        max_position_embeddings=24,
-        **config,
-    )
-    transformers.BertForSequenceClassification(said).save_pretrained(folder)
-    tokenizer = transformers.BertTokenizer(vocab={w: i for i, w in enumerate(words)})
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
-def vit(folder: Path, seed: int = 0, size: int = 32) -> Path:
-    transformers = pytest.importorskip("transformers")
-    torch.manual_seed(seed)
-    config = transformers.ViTConfig(
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=size,
-        patch_size=8,
-        num_labels=3,
-    )
-    transformers.ViTForImageClassification(config).save_pretrained(folder)
-    eyes = transformers.ViTImageProcessor(
-        size={"height": size, "width": size}, image_mean=[0.4] * 3, image_std=[0.3] * 3
-    )
-    eyes.save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -381,36 +300,24 @@ def test_grey_arrays_and_a_bare_checkpoint_with_a_prefix(tmp_path, monkeypatch):
         same(names["model"](names["transform"](raw(parts["test"]))), out2, "nd")
 
 
+def test_a_safetensors_header_of_any_length_is_no_pickle(tmp_path):
+    """Every 32nd length begins with the byte that a pickle begins with."""
+    path, first = tmp_path / "weights.safetensors", set[int]()
+    for more in range(0, 256, 8):
+        save_file({"w": torch.zeros(2)}, path, metadata={"note": "x" * more})
+        first.add(path.read_bytes()[0])
+        assert weights_format(path) == "safetensors"
+    assert 0x80 in first
+    torch.save({"w": torch.zeros(2)}, path, _use_new_zipfile_serialization=False)
+    assert path.read_bytes()[0] == 0x80 and weights_format(path) == "torch"
+
+
 def test_a_table_carries_its_scaling_along(tmp_path, monkeypatch):
     parts = {"train": "sklearn:wine?split=train", "test": "sklearn:wine?split=test"}
     out = do(tmp_path / "out", models={"student": "zoo:mlp?hidden=8"}, data=parts)
     names = snippet(out, "ce", monkeypatch)
     with torch.no_grad():
         same(names["model"](names["transform"](raw(parts["test"]))), out)
-
-
-OWN = """
-import numpy as np
-import torch
-from torch import nn
-
-def net(n_classes):
-    return nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-                         nn.Flatten(), nn.Linear(4, n_classes))
-
-class Rows(torch.utils.data.Dataset):
-    def __len__(self):
-        return 40
-    def __getitem__(self, i):
-        return torch.full((1, 12, 12), (i % 4) / 4), i % 4
-
-def train():
-    return Rows()
-
-def test():
-    x = np.stack([(Rows()[i][0][0].numpy() * 255).astype("uint8") for i in range(40)])
-    return {"x": x[::-1].copy(), "y": np.arange(40)[::-1] % 4}
-"""
 
 
 def test_own_code_for_model_and_data(tmp_path, monkeypatch):

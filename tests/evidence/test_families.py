@@ -18,7 +18,7 @@ from bequeath.evidence.claims import Claim
 from bequeath.evidence.compare import compare
 from bequeath.evidence.judge import judge
 from bequeath.evidence.predictions import load_predictions
-from bequeath.evidence.record import MOST_CELLS, find_runs, load_record, load_records
+from bequeath.evidence.record import find_runs, load_record, load_records
 from bequeath.evidence.report import write_report
 from bequeath.evidence.report.build import render
 from bequeath.evidence.report.inputs import read_inputs
@@ -312,8 +312,7 @@ def test_a_claim_is_judged_on_any_metric_and_on_notes(tmp_path):
         ({"tables": {"t": {"columns": ["a"], "rows": [[float("nan")]]}}}, "finite"),
         ({"tables": {"t": {"columns": ["a"], "rows": [[1.0]], "row_names": ["x", "y"]}}}, "a row"),
         ({"curves": {"c": {"x": [1, 2], "y": [1], "x_label": "x", "y_label": "y"}}}, "each `x`"),
-        ({"tables": {f"t{k}": {"columns": ["a"] * 50, "rows": [[0.0] * 50] * 1001} for k in range(1)}},
-         f"{MOST_CELLS:,}"),
+        ({"tables": {"t": {"columns": ["a"] * 50, "rows": [[0.0] * 50] * 1001}}}, "50,000 numbers"),
         ({"metrics": {"a\nb": {"value": 1, "direction": "higher", "n": 1}}}, "pattern"),
         ({"metrics": {"": {"value": 1, "direction": "higher", "n": 1}}}, "at least 1"),
     ],

@@ -246,8 +246,8 @@ def test_numbers_are_said_in_their_unit() -> None:
     assert measure.value(12_345.6, nll) == "12,346"
     transfer = nll.model_copy(update={"unit": "points", "label": "backward transfer"})
     assert measure.value(-0.123, transfer) == "−12.3 points"
-    assert measure.interval(-0.02, 0.01, transfer) == "−2.0 to 1.0 points"  # not cut at zero
-    assert measure.amount(-0.02, transfer) == "2.0 points of backward transfer"
+    assert measure.interval(-0.02, 0.01, transfer) == "−2 to 1 points"  # not cut at zero
+    assert measure.amount(-0.02, transfer) == "2 points of backward transfer"
     wait = nll.model_copy(update={"unit": "ms", "label": "wait"})
     assert measure.amount(3.0, wait) == "3 ms in wait" and measure.level(3.0, wait) == "3 ms"
     names = {"hits@10": "share", "top5_accuracy": "share", "ece": "share", "macro_f1": "share",

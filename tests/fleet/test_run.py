@@ -32,6 +32,7 @@ def codes(error: JobError) -> list[str]:
 
 def test_the_folder_is_complete(made):
     assert {p.name for p in made.iterdir()} == {
+        ".bequeath",
         "MODEL_CARD.md", "job.yaml", "references", "report.html", "report.json", "runs",
     }  # fmt: skip
     assert runs(made) == {"kd/seed-0", "ce/seed-0"}
@@ -73,8 +74,8 @@ def test_predictions_model_and_record_agree(made):
     samples = load_job(plain()).data["test"].load()
     with torch.no_grad():
         again = model(samples.fetch(torch.arange(60))).argmax(1)
-    assert again.tolist() == said.answers.pred.tolist()
-    assert samples.y.tolist() == said.answers.label.tolist()
+    assert again.tolist() == said.pred.tolist()
+    assert samples.y.tolist() == said.label.tolist()
 
 
 def test_the_job_in_the_folder_is_the_job(made):

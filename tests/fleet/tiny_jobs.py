@@ -14,6 +14,7 @@ from bequeath.job.job import Job
 
 SECRET = "hunter2-do-not-tell"  # the value of an environment variable during every test
 METRICS = ["accuracy", "nll"]
+NOTES = ("MODEL_CARD.md", "teacher_cache.json")  # of the whole job, though they lie in a part of it
 
 
 def plain(**changes: Any) -> dict[str, Any]:
@@ -39,13 +40,13 @@ def job(out: Path, **changes: Any) -> Job:
 
 
 def tree(folder: Path, *below: str) -> dict[str, tuple[int, bytes]]:
-    """File -> when it was written, and its bytes; of a part, without what the report puts there."""
+    """File -> when it was written, and its bytes; of a part, without NOTES."""
     roots = [folder / name for name in below] or [folder]
     return {
         str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes())
         for root in roots
         for path in sorted(root.rglob("*"))
-        if path.is_file() and not (below and path.name == "MODEL_CARD.md")
+        if path.is_file() and not (below and path.name in NOTES)
     }
 
 

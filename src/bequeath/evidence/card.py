@@ -180,7 +180,7 @@ def _results(inputs: Inputs) -> str:
     rows = [[_text(arm.arm), *_cells(inputs, arm, measure)] for arm in inputs.arms()]
     for reference in comparison.references:
         found, model = reference.metrics.get(measure.name), reference.model
-        shown = value(found.mean if found else None, measure)
+        shown = _text(value(found.mean if found else None, measure))
         size = words.count(model.parameters) if model else "–"
         name = f"{_text(reference.role)} (as it came)"
         rows.append([name, shown, "–", "–", "–", "–", size, "–"])
@@ -211,8 +211,8 @@ def _cells(inputs: Inputs, arm: Arm, measure: Measure) -> list[str]:
             low, high = pair.interval.low, pair.interval.high
             against += f" ({interval(low, high, measure, signed=True)})"
     return [
-        value(spread.mean if spread else None, measure),
-        interval(between.low, between.high, measure) if between else "–",
+        _text(value(spread.mean if spread else None, measure)),
+        _text(interval(between.low, between.high, measure)) if between else "–",
         str(spread.n_seeds) if spread else "–",
         against,
         pair.verdict if pair else "–",
@@ -243,7 +243,9 @@ def _limits(inputs: Inputs) -> str:
         lines = ["- Nothing was measured: neither what it is worth, nor fairness or robustness."]
     if comparison.measure and least is not None and least.least_detectable is not None:
         size = change(abs(least.least_detectable), comparison.measure, True).lstrip("+")
-        lines.append(f"- A difference smaller than {size} from the baseline could not be seen.")
+        lines.append(
+            f"- A difference smaller than {_text(size)} from the baseline could not be seen."
+        )
     changes = [c for c in comparison.class_change if c.arm == inputs.headline and c.rows]
     if changes:
         worst = min(changes[0].rows, key=lambda row: row.change)

@@ -61,9 +61,7 @@ def compare(
 
     def pairs(sides: Iterable[tuple[Side, Side]], metric: str | None = primary) -> list[Pair]:
         # The margin is in the primary metric's unit and says nothing of another metric.
-        limit = margin if metric == primary else 0.0
-        both = [(a, b) for a, b in sides if metric is not None and a.has(metric) and b.has(metric)]
-        return [pair(a, b, metric, limit, draws=draws) for a, b in both if metric is not None]
+        return _pairs(sides, metric, margin if metric == primary else 0.0, draws)
 
     against = [(a, base) for a in others] if base else []
     details = _details(others, base, bench)
@@ -90,6 +88,16 @@ def compare(
         notes=_notes(bench, primary, missing),
     )
     return result.model_copy(update={"sentence": sentence(result)})
+
+
+def _pairs(
+    sides: Iterable[tuple[Side, Side]], metric: str | None, margin: float, draws: int
+) -> list[Pair]:
+    """The pairs of those sides that both have the metric."""
+    if metric is None:
+        return []
+    both = [(a, b) for a, b in sides if a.has(metric) and b.has(metric)]
+    return [pair(a, b, metric, margin, draws=draws) for a, b in both]
 
 
 def _primary(bench: Bench) -> str | None:
@@ -223,8 +231,8 @@ def _notes_on(bench: Bench, primary: str) -> list[str]:
         )
     elif least > 1:
         notes.append(
-            f"The metric {measure.label} is no mean over samples: differences are paired by seed, and its "
-            "interval is over seeds only (tails of Student's t)."
+            f"The metric {measure.label} is no mean over samples: differences are paired by seed, "
+            "and its interval is over seeds only (tails of Student's t)."
         )
     else:
         notes.append(

@@ -71,7 +71,7 @@ def amount(value: float, of: Measure) -> str:
     """The size of a difference: `1.8 points of accuracy`, `0.042 in nll`, `3 ms in latency`."""
     digits = figure(abs(value), of)
     if of.hundredfold:
-        return f"{digits} point{'' if digits == '1.0' else 's'} of {of.label}"
+        return f"{digits} point{'' if digits in ('1', '1.0') else 's'} of {of.label}"
     return f"{digits} {of.unit} in {of.label}".replace("  ", " ")
 
 

@@ -45,11 +45,12 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     lock = out / LOCK
     _lock(lock, out)
     try:
-        (out / MARK).touch()
         if fresh:
             for name in OURS:
                 _remove(out / name)
         _refuse_other_jobs(out, planned)
+        if not (out / MARK).exists():  # a job that is refused leaves not even a new time
+            (out / MARK).touch()
         yield
     finally:
         lock.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.read_json import read_json
-from bequeath.kernel.safetensors_header import TensorFact, safetensors_header
+from bequeath.kernel.safetensors_header import MAX_HEADER, TensorFact, safetensors_header
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,12 @@ def weights_format(path: Path) -> str | None:
     """`safetensors`, `torch` or None, by the first bytes (a suffix may lie)."""
     with path.open("rb") as file:
         first = file.read(9)
+    # A header of 128 bytes, or of 256 more, begins as a pickle does: its length is looked at first.
+    if first[8:9] == b"{" and int.from_bytes(first[:8], "little") <= MAX_HEADER:
+        return "safetensors"
     if first[:2] == b"PK" or first[:1] == b"\x80":
         return "torch"
-    return "safetensors" if first[8:9] == b"{" or path.suffix == ".safetensors" else None
+    return "safetensors" if path.suffix == ".safetensors" else None
 
 
 def weights_problem(path: Path, *, at: tuple[str, ...]) -> Problem | None:

@@ -172,12 +172,19 @@ def _files_may_lie(ref: str) -> Iterator[None]:
         raise JobError(Problem("M313", message, at=("ref",), notes=(said,))) from error
 
 
+def _is_a_file(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # a path too long, a folder one may not enter: said where it is described
+        return False
+
+
 def _with_weights(
     facts: ModelFacts, name: str, rest: str, options: ModelOptions
 ) -> tuple[ModelFacts, list[Problem]]:
     """What the header of a bare weights file adds: tensors, and the classes of the trained head."""
     path, at = options.weights, ("weights",)
-    if name == "file" and Path(rest).is_file():
+    if name == "file" and _is_a_file(Path(rest)):
         path, at = rest, ("ref",)
     if path is None:
         return facts, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -96,7 +97,9 @@ def _all_begin(names: Mapping[str, T], prefix: str) -> bool:
 
 def _open_torch(path: Path, at: tuple[str, ...]) -> Any:
     try:
-        with path.open("rb") as file:  # by its path, torch would go by its suffix
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
+            # the open file: by its path, torch would go by its suffix
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if "nsupported" not in str(error):

@@ -82,12 +82,12 @@ def _extend(document: Document, path: Path, seen: tuple[Path, ...]) -> Node:
         label = "the path of one job file, from this file's folder"
         raise JobError(Problem("J108", "`extends` takes one path", label=label, place=place))
     base_path = path.parent / name
+    base = read(base_path, place)
     if base_path.resolve() in seen:
         chain = " -> ".join(p.name for p in (*seen, base_path.resolve()))
         raise JobError(Problem("J108", f"`extends` goes in a circle: {chain}", place=place))
     if len(seen) >= MAX_EXTENDS:
         raise JobError(Problem("J108", f"more than {MAX_EXTENDS} `extends`", place=place))
-    base = read(base_path, place)
     if base.problems:
         raise JobError(base.problems)
     below = _extend(base, base_path, (*seen, base_path.resolve()))

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -91,9 +91,8 @@ def _sections(basket: Basket, data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _annotated(key: str) -> Any:
-    from typing import get_type_hints
-
-    return get_type_hints(Top, include_extras=True)[key]
+    info = Top.model_fields[key]
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
 
 
 def _said(error: ValidationError, key: str) -> str:

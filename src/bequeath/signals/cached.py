@@ -63,8 +63,7 @@ class CachedTeacher:
             self._look(batch)
         answers = self._table.rows(batch["idx"], batch.get("view"))
         self.stats["saved_s"] += self._seconds * len(batch["idx"])
-        logits = answers.pop("logits") if "logits" in answers else None
-        return Signal(logits, answers)
+        return Signal(answers.pop("logits"), answers)
 
     def over_data(self) -> Iterator[tuple[Batch, Signal]]:
         """Every sample once, in order, without augmentation."""

@@ -28,6 +28,8 @@ from bequeath.kernel.units import show_size
 
 _LONGEST_HEADER = 65_536
 _MOST_NAMES = 1_000_000
+# RuntimeError: a member that is encrypted, or packed in a way that zipfile does not know
+_UNREADABLE = (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class Header(NamedTuple):
@@ -67,7 +69,7 @@ def read(rest: str, options: Any) -> Raw:
             try:
                 with archive.open(f"{key}.npy") as member:
                     arrays[key] = np.lib.format.read_array(member, allow_pickle=False)
-            except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+            except _UNREADABLE as error:
                 _damaged(path, f"array `{key}`: {error}")
     kind, x = from_array(arrays[x_key])
     y = arrays[y_key] if y_key is not None else None
@@ -159,7 +161,7 @@ def _header(archive: zipfile.ZipFile, key: str, path: Path) -> Header:
     try:
         with archive.open(info) as member:
             header, start = _parse(member, key, path)
-    except (zipfile.BadZipFile, OSError, zlib.error, EOFError, NotImplementedError) as error:
+    except _UNREADABLE as error:
         _damaged(path, f"array `{key}`: {error}")
     if start + header.size != info.file_size:
         declared, there = show_size(header.size), show_size(info.file_size - start)

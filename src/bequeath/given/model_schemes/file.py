@@ -63,7 +63,7 @@ def blueprint(rest: str, options: FileModel, data: DataFacts) -> Blueprint:
     path = Path(rest)
     if not path.exists():
         raise JobError(missing(f"`{rest}` is not there", path, ("ref",)))
-    if path.is_file():
+    if not path.is_dir():
         name, tail, own = architecture(rest, options)
         try:
             plan = scheme(name).blueprint(tail, own, data)
