@@ -28,6 +28,7 @@ from bad_files import entry
 from PIL import Image
 
 from bequeath.cli import run_cli
+from bequeath.job.yaml import parse
 from bequeath.kernel.codes import CODES
 from bequeath.train.budget import peak_memory
 
@@ -107,7 +108,7 @@ SYNTAX = [
     written("Latin-1", "J100", None, GOOD.encode() + b"# \xe9", "byte"),
     written("binary", "J100", None, bytes(range(256)) * 9),
     written("tab", "J101", " ", "train:\n\tepochs: 1\n", "replace the tab"),
-    written("tab behind a line separator", "J101", None, "# \u2028\ntrain:\n\tx: 1\n", "job.yaml:3"),
+    written("tab after U+2028", "J101", None, "# \u2028\ntrain:\n\tx: 1\n", "job.yaml:3"),
     written("key twice", "J105", "seeds", GOOD + "seeds: 2\n", "line 9"),
     written("alias bomb", "J106", "*a3", BILLION),
     written("alias of itself", "J101", "*a", "a: &a [*a]"),
@@ -143,7 +144,7 @@ WRITTEN = [
     key("method: kd", "method: [kd, kd]", "method twice", "J125", "kd", "as: kd-2"),
     key("method: kd", "method: ./evil.py:kd", "code as a method", "J110", "./evil.py:kd"),
     key("method: kd", "method: {name: kd, as: ../../x}", "label with a path", "J102", "../../x"),
-    key("method: kd", "method: {name: kd, as: '<script>'}", "label of markup", "J102", "'<script>'"),
+    key("method: kd", "method: {name: kd, as: '<script>'}", "label", "J102", "'<script>'"),
     key("method: kd", f"method: [{'kd, ' * 51}]", "too many methods", "J102", "method"),
     key("kd", "{name: kd, temperature: hot}", "text for a number", "J102", "hot", "number > 0"),
     key("kd", "{name: kd, temperature: true}", "true for a number", "J102", "true"),
@@ -432,7 +433,8 @@ BUDGETS = [
         LONG + "budget: {time: 1s, memory: 1MB, disk: 1B}\n"),
     Row("no such device", "T606", "cuda:99", (), swap("threads: 1", "device: cuda:99")),
     Row("absurd device", "T606", None, (), swap("threads: 1", f"device: cuda:{'9' * 30}")),
-    Row("fp16 on the CPU", "T607", "fp16", ("bf16",), swap("threads: 1", "device: cpu, precision: fp16")),
+    Row("fp16 on the CPU", "T607", "fp16", ("bf16",),
+        swap("threads: 1", "device: cpu, precision: fp16")),
     Row("two gates' worth", "R512 T607 D208", "theirs", (),
         swap("threads: 1", "device: cpu, precision: fp16").replace("out: out", "out: theirs"),
         make.both(make.strangers, make.npz(x=make.put((3, 2), np.nan)))),
@@ -507,3 +509,371 @@ def test_refused_at_its_place_and_nothing_done(
     assert tree(here) == before
     refused(row, row.codes.split(), said.err)
     assert seconds < 10 and peak.resident - peak.before < 400e6
+
+
+@pytest.mark.parametrize(
+    ("override", "code", "caret"),
+    [
+        ("a", "J109", "a"),
+        ("=1", "J109", "="),
+        ("train.epochs=[", "J101", ""),
+        ("train.epcohs=1", "J103", "train.epcohs"),
+        ("train.epochs=many", "J102", "many"),
+        ("seeds.7=1", "J109", "seeds.7"),
+        ("method.0=kd", "J103", "method.0"),
+        ("seeds=1: 2", "J102", ""),
+        ("train.epochs=!!python/object/apply:os.mkdir [ran]", "J107", "!"),
+        ("train.epochs=\x1b[31m", "J101", ""),
+        ("a." * 3000 + "a=1", "J109", None),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_overrides(
+    override: str, code: str, caret: str | None, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "job.yaml").write_text(GOOD)
+    before = tree(here)
+    assert run_cli(["check", "job.yaml", "--set", override]) == 2
+    assert tree(here) == before
+    error = capsys.readouterr().err
+    refused(Row("", code, caret), re.findall(r"^error\[(\w+)\]", error, re.M), error)
+    assert f"error[{code}]" in error
+
+
+@pytest.mark.parametrize(
+    "name", ["nowhere/job.yaml", ".", "/dev/zero", "/dev/null", "a\0b", "a" * 5000]
+)
+def test_job_files_that_are_none(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(here)
+    with peak_memory() as peak:
+        assert run_cli(["check", name]) == 2
+    refused(Row("", "", None), *problems(capsys))
+    assert tree(here) == before and peak.resident - peak.before < 100e6
+
+
+def problems(capsys: pytest.CaptureFixture[str]) -> tuple[list[str], str]:
+    error = capsys.readouterr().err
+    return re.findall(r"^error\[(\w+)\]", error, re.M), error
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mjob.yaml", "job\u202e.yaml", "job[red].yaml"])
+def test_a_hostile_file_name_does_not_reach_the_terminal(
+    name: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / name).write_text(GOOD)
+    assert run_cli(["check", name]) == 0
+    (here / name).write_text("x: 1\n")
+    assert run_cli(["check", name]) == 2
+    said = capsys.readouterr()
+    assert all(c.isprintable() or c == "\n" for c in said.out + said.err)
+
+
+SAVED: dict[str, object] = {
+    "format": 1, "scheme": "zoo", "name": "mlp", "kind": "vector", "n_classes": 3,
+    "kwargs": {"in_features": 6, "hidden": [8], "dropout": 0.0}, "classes": [], "head": "out",
+    "input": [6], "preprocess": {"kind": "vector", "mean": None, "std": None, "standard": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scheme": "file"}, "scheme"),
+        ({"scheme": "timm", "name": "hf-hub:evil/model", "kwargs": {}}, "hf-hub:evil/model"),
+        ({"scheme": "timm", "name": "resnet10t", "kwargs": {"checkpoint_path": "evil.pt"}},
+         "checkpoint_path"),
+        ({"scheme": "py", "kwargs": {"callable": "f"}}, "not run"),
+        ({"name": "../mlp"}, "../mlp"),
+        ({"name": 3}, "name"),
+        ({"kwargs": {"in_features": 6, "hidden": "x"}}, ""),
+        ({"kwargs": {"in_features": 10**30, "hidden": [8]}}, ""),
+        ({"head": [1]}, "head"),
+        ({"n_classes": "three"}, "n_classes"),
+        ({"input": {"a": 1}}, "input"),
+        ({"preprocess": {"kind": "nothing"}}, "nothing"),
+        ({"preprocess": {"kind": "vector", "mean": ["a"], "std": [1]}}, "mean"),
+        ({"preprocess": {"kind": "vector", "mean": [0], "std": [0]}}, "std"),
+        ({"preprocess": {"kind": "image", "size": [10**9, 10**9]}}, "size"),
+        ({"preprocess": {"kind": "vector", "evil": 1}}, "evil"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_saved_model_that_lies(
+    change: dict[str, object], words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if change.get("scheme") == "timm":
+        pytest.importorskip("timm")
+    (here / "m").mkdir()
+    (here / "teacher.safetensors").rename(here / "m/model.safetensors")
+    (here / "m/bequeath.json").write_text(json.dumps(SAVED | change))
+    _refused_teacher("file:m", here, capsys, words)
+
+
+def _refused_teacher(
+    ref: str, here: Path, capsys: pytest.CaptureFixture[str], words: str = ""
+) -> None:
+    (here / "job.yaml").write_text(swap(TEACHER, f'"{ref}"'))
+    before = tree(here)
+    assert run_cli(["run", "job.yaml"]) == 2
+    refused(Row("", "", f'"{ref}"', (words,)), *problems(capsys))
+    assert tree(here) == before
+
+
+VIT = {
+    "architectures": ["ViTForImageClassification"], "model_type": "vit", "image_size": 8,
+    "patch_size": 4, "num_channels": 3, "hidden_size": 8, "num_hidden_layers": 1,
+    "num_attention_heads": 1, "intermediate_size": 8, "id2label": {"0": "a", "1": "b", "2": "c"},
+    "label2id": {"a": 0, "b": 1, "c": 2},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "index", "words"),
+    [
+        ("{", None, "JSON"),
+        ("[]", None, "JSON"),
+        (VIT | {"architectures": 3}, {}, ""),
+        (VIT | {"id2label": 3}, {}, ""),
+        (VIT, {"weight_map": {"a": "../../../../../etc/passwd"}}, "not beside it"),
+        (VIT, {"weight_map": {"a": ["x"]}}, ""),
+        (VIT, {"weight_map": {"a": "gone.safetensors"}}, "gone.safetensors"),
+        (VIT, None, "no weights"),
+        (VIT | {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}, b"", ""),
+        (VIT, b"", ""),
+    ],
+    ids=lambda value: str(value)[-40:],
+)
+def test_a_transformers_folder_that_lies(
+    config: object, index: object, words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last two hold code: a Python file beside the config, a pickle in place of weights."""
+    pytest.importorskip("transformers")
+    (here / "m").mkdir()
+    text = config if isinstance(config, str) else json.dumps(config)
+    (here / "m/config.json").write_text(text)
+    if index == b"":
+        (here / "m/evil.py").write_text("import os\nos.mkdir('ran')\n")
+        make.pickled("m/pytorch_model.bin", torch_zip=True)(here)
+    elif index is not None:
+        (here / "m/model.safetensors.index.json").write_text(json.dumps(index))
+    _refused_teacher("hf:m", here, capsys, words)
+
+
+def process(*arguments: str, cwd: Path, **more: object) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": SOURCE, "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "bequeath", *arguments]
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=120,
+                          **more)  # fmt: skip # type: ignore[call-overload]
+
+
+def test_the_exit_code_of_the_process(here: Path) -> None:
+    (here / "job.yaml").write_text(swap("seeds: 1", "sedes: 1"))
+    done = process("run", "job.yaml", cwd=here)
+    assert (done.returncode, done.stdout) == (2, "") and "did you mean `seeds`?" in done.stderr
+    assert not (here / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="rights as POSIX has them")
+def test_without_the_rights(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Job, data, weights and folders one may not read or write, all named, nothing written."""
+    job = swap(TRAIN_REF, '"npz:closed/train.npz"').replace("out: out", "out: closed/out")
+    (here / "job.yaml").write_text(job)
+    (here / "closed").mkdir()
+    (here / "train.npz").rename(here / "closed/train.npz")
+    (here / "teacher.safetensors").chmod(0)
+    (here / "closed").chmod(0)
+    before = tree(here)
+    try:
+        if os.geteuid() == 0:  # root may do everything: another user, in a child of this process
+            code, error = _as_nobody(["check", "job.yaml"], here)
+        else:
+            code, error = run_cli(["check", "job.yaml"]), capsys.readouterr().err
+    finally:
+        (here / "closed").chmod(0o755)
+    (here / "teacher.safetensors").chmod(0o644)
+    assert code == 2 and tree(here).keys() >= before.keys()
+    refused(Row("", "", TEACHER_REF), ["M301", "D201", "R501"], error)
+
+
+def _as_nobody(arguments: list[str], folder: Path) -> tuple[int, str]:
+    for one in (folder, *folder.parents):
+        if one.stat().st_uid == 0 and one != Path("/") and not one.stat().st_mode & 0o001:
+            one.chmod(one.stat().st_mode | 0o055)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        os.dup2(writer, 2)
+        sys.stderr = os.fdopen(2, "w")
+        code = 99
+        try:
+            code = run_cli(arguments)
+            sys.stderr.flush()
+        finally:
+            os._exit(code)
+    os.close(writer)
+    with os.fdopen(reader) as file:
+        error = file.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), error
+
+
+@pytest.mark.parametrize(
+    ("what", "changes"),
+    [
+        ("no epochs", {"epochs: 1,": "epochs: 0,"}),
+        ("a batch of all and more", {"batch_size: 16": f"batch_size: {10**30}"}),
+        ("the last seed there is", {"seeds: 1": "seeds: [4294967295]"}),
+        ("a last batch of one", {"batch_size: 16": "batch_size: 39", "method: kd": "method: nd"}),
+    ],
+)
+def test_odd_but_right(what: str, changes: dict[str, str], here: Path) -> None:
+    job = GOOD
+    for old, new in changes.items():
+        assert old in job
+        job = job.replace(old, new)
+    (here / "job.yaml").write_text(job)
+    assert run_cli(["run", "--quiet", "job.yaml"]) == 0
+    assert (here / "out/report.html").is_file()
+
+
+def test_classes_of_one_sample(here: Path) -> None:
+    make.npz(x=make.table(3)[0], y=np.arange(3))(here)
+    (here / "job.yaml").write_text(GOOD)
+    assert run_cli(["run", "--quiet", "job.yaml"]) == 0
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "|`*[x](javascript:alert(1))*`|",
+    "\x1b[31mred\u202e\x07",
+    "{{ 7 * 7 }}${out}",
+    "[/red]",
+)
+SECRETS = ("hf_" + "Q7" * 17, "wJalr" + "X9" * 16)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A run whose class, file and folder names are hostile, with secrets in the environment."""
+    folder = tmp_path_factory.mktemp("hostile")
+    rows = "".join(
+        f'{i},{i % 5},{i % 6},"{HOSTILE[i % 6].replace(chr(34), chr(34) * 2)}"\n' for i in range(60)
+    )
+    data = "<b onclick='x'>[b]`.csv"
+    (folder / data).write_text("a,b,c,label\n" + rows)
+    ref = json.dumps(f"csv:{data}")
+    (folder / "job.yaml").write_text(
+        "want: distill\nmethod: kd\n"
+        "models: {teacher: zoo:mlp?hidden=4, student: zoo:mlp?hidden=4}\n"
+        f"data:\n  train: {{ref: {ref}, split: train}}\n  test: {{ref: {ref}, split: test}}\n"
+        'seeds: 2\ntrain: {epochs: 1, threads: 1}\nout: "o[/ut]"\n'
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name, value in zip(("HF_TOKEN", "AWS_SECRET_ACCESS_KEY"), SECRETS, strict=True):
+            patch.setenv(name, value)
+        patch.setenv("BEQUEATH_CACHE", str(folder / "cache"))
+        done = process("run", "job.yaml", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        yield folder, done.stdout + done.stderr
+
+
+def test_no_secret_is_in_any_file_of_a_run(finished: tuple[Path, str]) -> None:
+    files = [path for path in finished[0].rglob("*") if path.is_file()]
+    assert len(files) > 15
+    for path in files:
+        data = path.read_bytes()
+        assert not [one for one in SECRETS if one.encode() in data], path
+
+
+def test_hostile_names_do_not_steer_the_terminal(finished: tuple[Path, str]) -> None:
+    assert all(c.isprintable() or c in "\n" for c in finished[1])
+
+
+class Tags(HTMLParser):
+    """Tags with their attributes, and the text outside of scripts and styles."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def test_the_report_runs_nothing_of_a_name(finished: tuple[Path, str]) -> None:
+    text = (finished[0] / "o[/ut]/report.html").read_text(encoding="utf-8")
+    tags = Tags(text).tags
+    scripts = [attributes.get("type") for tag, attributes in tags if tag == "script"]
+    assert scripts == ["application/json", None]  # a summary for programs, and sorting of tables
+    for tag, attributes in tags:
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        for name in ("href", "src", "xlink:href"):
+            assert not str(attributes.get(name) or "").lower().startswith(("javascript", "http"))
+    assert "&lt;script&gt;alert(1)" in text and "\x1b" not in text and "\u202e" not in text
+    assert "script-src 'sha256-" in text and "49" not in re.findall(r">\s*(\d+)\$\{out", text)
+
+
+def test_the_model_card_shows_names_as_text(finished: tuple[Path, str]) -> None:
+    text = (finished[0] / "o[/ut]/MODEL_CARD.md").read_text(encoding="utf-8")
+    _, front, text = text.split("---\n", 2)
+    assert parse(front, "front").plain["license"]
+    assert not re.search(r"(?<!\\)<(script|img|b )", re.sub(r"`[^`\n]*`", "", text))
+    assert "](javascript" not in text.replace("\\]", "").replace("\\[", "")
+    assert "\x1b" not in text and "\u202e" not in text
+
+
+def test_the_folder_of_another_job(
+    finished: tuple[Path, str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What another job made is left as it is, and the caret stands under `out`."""
+    theirs = finished[0] / "o[/ut]"
+    (here / "job.yaml").write_text(swap("out: out", f"out: {json.dumps(str(theirs))}"))
+    before = tree(theirs)
+    assert run_cli(["run", "job.yaml"]) == 2
+    codes, error = problems(capsys)
+    refused(Row("", "", None, ("--fresh",)), codes, error)
+    assert codes == ["R511"] and carets(error) and tree(theirs) == before
+
+
+def test_a_run_that_fails_says_where_and_ends_with_1(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A loss that overflows: exit code 1, the samples named, no half run."""
+    huge = make.table()[0] * np.float32(1e30)
+    make.npz(x=huge)(here)
+    job = swap(STUDENT, '{ref: "zoo:mlp", hidden: [4], preprocess: {scale: none}}')
+    (here / "job.yaml").write_text(job.replace("method: kd", "method: ce").replace(
+        f"  teacher: {TEACHER}\n", ""))  # fmt: skip
+    assert run_cli(["run", "--quiet", "job.yaml"]) == 1
+    codes, error = problems(capsys)
+    assert codes == ["T601"] or codes == ["T602"]
+    refused(Row("", "", None), codes, error)
+    assert not (here / "out/runs").exists() and not (here / "out/.bequeath-lock").exists()
+
+
+def test_batches_too_small_for_batch_normalisation(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = swap("method: kd", "method: nd").replace("batch_size: 16", "batch_size: 1")
+    (here / "job.yaml").write_text(job)
+    assert run_cli(["run", "--quiet", "job.yaml"]) == 1
+    codes, error = problems(capsys)
+    refused(Row("", "", None, ("2 or more",)), codes, error)
+    assert codes == ["T610"]
+
+
+def test_bad_images_are_left_out_where_the_job_says_so(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = pictures("", "", "", make.bad_photos, skip_bad="true")
+    assert row.make is not None and isinstance(row.job, str)
+    row.make(here)
+    for name in ("ant", "bee", "cat"):  # other noise than the pictures that are trained on
+        Image.new("RGB", (8, 8), name and len(name) * 9).save(here / f"others/{name}/9.png")
+    (here / "job.yaml").write_text(row.job)
+    assert run_cli(["check", "--deep", "job.yaml"]) == 0

@@ -216,9 +216,7 @@ def test_dare(rule, rescale):
         if rule == "dare_linear"
         else plain_ties(scaled, weights, ones, "mass", False)
     )
-    made = merge(
-        rule, models, base, seed=7, weight=weights, density=(0.3,), rescale=rescale
-    )
+    made = merge(rule, models, base, seed=7, weight=weights, density=(0.3,), rescale=rescale)
     assert torch.allclose(made, base + change, atol=1e-6)
 
 

@@ -44,19 +44,16 @@ def compare(
     roles under `out/references`, default all. order: arms as they should be shown. expected: arm
     -> seeds that were asked for; default every seed that any arm has.
 
-    Arms are compared in what they share: a metric in those that have it, paired by sample where it
-    is a mean over samples, and answers only between classifiers.
+    Arms are compared in what they share, by sample where a metric is a mean over samples.
 
-    RunError R561-R563 (a run cannot be read), R564 (no runs), R565 (no such metric), R566
-    (different test samples), R567 (no such baseline), R569 (one name, two metrics).
+    RunError R561-R563 (a run cannot be read), R564 (no runs), R565 (no such metric), R567 (no such
+    baseline), R566 (different test samples), R569 (one name, two metrics).
     """
     bench = open_bench(out, order=order, references=references)
     primary = _primary(bench) if primary is None else primary
     _check(bench, primary, baseline)
-    if baseline is None:
-        baseline = next((a.name for a in bench.arms if a.first.run.baseline), None)
     missing = _missing(bench, expected)
-    base = bench.arm(baseline) if baseline is not None else None
+    base = _baseline(bench, baseline)
     others = [a for a in bench.arms if a is not base]
 
     def pairs(sides: Iterable[tuple[Side, Side]], metric: str | None = primary) -> list[Pair]:
@@ -69,7 +66,7 @@ def compare(
         primary=primary,
         direction=None if primary is None else bench.measures[primary].direction,
         margin=margin,
-        baseline=baseline,
+        baseline=base.name if base else None,
         measures=dict(bench.measures),
         classes=list(bench.classes),
         n_samples=_n_samples(bench, primary),
@@ -106,6 +103,13 @@ def _primary(bench: Bench) -> str | None:
     if "accuracy" in names:
         return "accuracy"
     return max(names, key=lambda m: sum(arm.has(m) for arm in bench.arms), default=None)
+
+
+def _baseline(bench: Bench, name: str | None) -> Side | None:
+    """The arm of that name, or the first that was run as a baseline."""
+    if name is not None:
+        return bench.arm(name)
+    return next((a for a in bench.arms if a.first.run.baseline), None)
 
 
 def _n_samples(bench: Bench, primary: str | None) -> int:

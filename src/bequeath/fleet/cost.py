@@ -96,28 +96,30 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
     n = len(opened.data_for(arm))
     steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)
     with peak_memory(opened.device) as peak:
-        short, short_steps = _trial(opened, arm, SHORT * batch)
-        long, long_steps = _trial(opened, arm, LONG * batch)
+        _trial(opened, arm, 1)  # what only the first step costs: libraries loaded, memory taken
+        short, long = _trial(opened, arm, SHORT), _trial(opened, arm, LONG)
     gc.collect()
-    each = (long - short) / (long_steps - short_steps) if long_steps > short_steps else long
-    return Estimate(short + max(0.0, each) * max(0, steps - short_steps), peak.resident, steps)
+    each = (long - short) / (LONG - SHORT)
+    if each <= 0:  # steps too short to be told from the rest
+        each = long / LONG
+    return Estimate(short + each * max(0, steps - SHORT), peak.resident, steps)
 
 
-def _trial(opened: Opened, arm: Arm, n: int) -> tuple[float, int]:
-    """(seconds, steps) of one epoch over the first n samples."""
+def _trial(opened: Opened, arm: Arm, steps: int) -> float:
+    """Seconds of so many steps on the first samples."""
     from bequeath.fleet.one import sealed
 
     train = opened.job.train.model_copy(
-        update={"epochs": 1, "steps": None, "cache": "off", "checkpoint_every": 3600.0}
+        update={"steps": steps, "cache": "off", "checkpoint_every": 3600.0}
     )
+    n = steps * train.batch_size * train.accumulate
     few = {r: _First(s, min(n, len(s))) for r, s in opened.samples.items()}
     needs = arm.method.needs_for(arm.config)
     with tempfile.TemporaryDirectory(prefix="bequeath-trial-") as store:
         seed_everything(0)
         ctx = Context(seed=0, train=train, store=Path(store), device=opened.device, show=False)
         arm.method(ctx, sealed(opened, needs, 0, data=few), arm.config)
-    fits = list(ctx.fits.values())
-    return sum(f.seconds for f in fits), sum(f.steps for f in fits)
+    return sum(f.seconds for f in ctx.fits.values())
 
 
 class _First:

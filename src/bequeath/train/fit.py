@@ -25,6 +25,7 @@ from bequeath.train.batches import Batches
 from bequeath.train.budget import resident
 from bequeath.train.config import Train
 from bequeath.train.context import Context, Position
+from bequeath.train.failures import explained
 from bequeath.train.gradient import Gradient, check, norm
 from bequeath.train.interrupt import Interruption, watch
 from bequeath.train.meter import Meter
@@ -211,7 +212,7 @@ class _Fit:
         if inside == 0:
             rest = len(self.source) - self.batch
             self.gradient.start(min(self.train.accumulate, rest))
-        with self.gradient.context():
+        with explained(len(batch["idx"])), self.gradient.context():
             terms = check(self.model(partial(self.compute, batch)))
             if inside == 0 and self.now.step % self.share_every == 0 and len(terms) > 1:
                 self.meter.shares = self.gradient.shares(terms)

@@ -194,5 +194,5 @@ def _elected(
         if divisor is not None:
             divisor.add_(agreeing.sign_(), alpha=w)
     if divisor is not None:
-        change.div_(divisor.masked_fill_(divisor == 0, 1))
+        change.div_(divisor.add_(divisor == 0))  # nothing is divided by where nobody agrees
     return change.mul_(sign)

@@ -40,7 +40,7 @@ TORCH = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-CHUNK = 1 << 19  # elements of a part
+CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
 FLUSH = 1 << 27  # bytes written between two requests to put them on the disk
 

@@ -176,10 +176,12 @@ def _curve(
     scale = 100.0 if unit == POINTS else 1.0
     drawn = []
     for arm, curves in group.items():
-        seeds = [_points(c.x, c.y, scale) for c in curves]
+        seeds = [_points(c.x, c.y, scale, c.x_log) for c in curves]
         drawn.append(lines.Line(clean(arm), _over(seeds), inputs.look(arm), seeds))
         for k, series in enumerate(curves[0].series):
-            bound = [_points(c.x, c.series[series], scale) for c in curves if series in c.series]
+            bound = [
+                _points(c.x, c.series[series], scale, c.x_log) for c in curves if series in c.series
+            ]
             look = (inputs.look(arm) + 1 + k) % 8
             drawn.append(lines.Line(clean(series, 40), _over(bound), look, dashed=True))
     title = _title(first.title, name)
@@ -197,13 +199,17 @@ def _curve(
     return Picture(title, Markup(drawing), caption)
 
 
-def _points(x: Sequence[float], y: Sequence[float | None], scale: float) -> list[lines.Dot]:
+def _points(
+    x: Sequence[float], y: Sequence[float | None], scale: float, log: bool
+) -> list[lines.Dot]:
     """(x, y) in the order of x, gaps left out, at most `MOST_STEPS` of them with both ends."""
     dots = sorted((a, b * scale) for a, b in zip(x, y) if b is not None)
     if len(dots) <= MOST_STEPS:
         return dots
-    step = (len(dots) - 1) / (MOST_STEPS - 1)
-    return [dots[round(k * step)] for k in range(MOST_STEPS)]
+    shares = [k / (MOST_STEPS - 1) for k in range(MOST_STEPS)]
+    last = len(dots) - 1
+    places = [(last + 1) ** s - 1 if log else last * s for s in shares]
+    return [dots[k] for k in sorted({min(last, round(place)) for place in places})]
 
 
 def _over(seeds: Sequence[list[lines.Dot]]) -> list[lines.Dot]:

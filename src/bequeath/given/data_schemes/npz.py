@@ -214,9 +214,12 @@ def _names(archive: zipfile.ZipFile, key: str, path: Path) -> tuple[str, ...]:
     header = _header(archive, key, path)
     if header.code not in "US" or len(header.shape) != 1 or not 0 < header.size <= _MOST_NAMES * 64:
         fail("D213", f"`{key}` is not a list of class names", at=("names_key",))
-    with archive.open(f"{key}.npy") as member:
-        _, start = _parse(member, key, path)
-    data = archive.read(f"{key}.npy")[start:]
+    try:
+        with archive.open(f"{key}.npy") as member:
+            _, start = _parse(member, key, path)
+        data = archive.read(f"{key}.npy")[start:]
+    except _UNREADABLE as error:
+        _damaged(path, f"array `{key}`: {error}")
     parts = [data[i : i + header.item] for i in range(0, header.size, header.item)]
     encoding = "utf-8" if header.code == "S" else "utf-32-le"
     return tuple(part.decode(encoding, "replace").rstrip("\0") for part in parts)

@@ -60,6 +60,16 @@ CODES = {
         "gradients are only tested for data parallelism.",
         "Launch with plain data parallelism, for example `accelerate launch --multi_gpu`.",
     ),
+    "T610": Code(
+        "too few samples for batch normalisation",
+        "Batch normalisation measures the spread of a batch; one sample has none.",
+        "Set `train.batch_size` to 2 or more.",
+    ),
+    "T611": Code(
+        "a step does not fit into memory",
+        "The activations of one forward and backward pass take more memory than there is.",
+        "Lower `train.batch_size` and raise `train.accumulate` by as much; the result is the same.",
+    ),
     "T620": Code(
         "a method handed back nothing",
         "A method of this family returns its model under a fixed role, and this one did not.",
