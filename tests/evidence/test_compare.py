@@ -35,10 +35,11 @@ def test_equal_arms_differ_by_exactly_nothing_and_are_never_better(tmp_path):
     same = answers(0.8, 3, N, stream=1, spread=0.03)
     add_arm(tmp_path, "ce", same, baseline=True)
     add_arm(tmp_path, "copy", same)
-    for margin in (0.0, 0.01):
+    for margin, verdict in ((0.0, "not distinguishable"), (0.01, "equivalent")):
         pair = compare(tmp_path, margin=margin).versus_baseline[0]
-        assert pair.difference == pair.gain == pair.interval.low == pair.interval.high == 0.0
-        assert (pair.verdict, pair.p, pair.p_sign_flip) == ("equivalent", 1.0, 1.0)
+        assert pair.difference == pair.gain == 0.0
+        assert pair.interval.low < 0 < pair.interval.high  # half a flip either way
+        assert (pair.verdict, pair.p_sign_flip) == (verdict, 1.0) and pair.p > 0.9
     found = compare(tmp_path)
     assert "copy is as good as ce within 1.0 point of accuracy" in found.sentence
     assert found.flips[0].mended == found.flips[0].broken == 0

@@ -77,11 +77,26 @@ def test_few_many_and_very_many_distinct_terms_give_the_same_spread():
 
 
 def test_no_difference_anywhere_is_exactly_nothing():
-    of = stats.estimate(np.zeros(4), np.zeros((4, 50)))
+    of = stats.estimate(np.zeros(4))
     assert of.value == 0
     assert stats.interval(of.draws) == (0, 0)
     assert stats.p_value(of.draws) == 1
     assert stats.equivalent(of.draws, 0.0)
+
+
+@pytest.mark.parametrize(("n", "proves"), [(50, False), (150, False), (2000, True)])
+def test_few_samples_without_a_flip_do_not_prove_two_arms_equal(n, proves):
+    """No flip among n leaves a chance of about 3/n open that there are some (95 %)."""
+    of = stats.estimate(np.zeros(3), np.zeros((3, n)))
+    assert of.value == 0 and stats.p_value(of.draws) > 0.9
+    low, high = stats.interval(of.draws)
+    assert high == pytest.approx(-low, rel=0.1) and 1.5 / n < high < 3.7 / n
+    assert stats.equivalent(of.draws, 0.01) == proves
+
+
+def test_terms_that_are_no_right_or_wrong_get_no_half_flip():
+    of = stats.estimate(np.zeros(2), np.full((2, 30), 0.5) - 0.5 + 1e-9)
+    assert np.ptp(of.draws) == 0
 
 
 def test_the_same_seed_gives_the_same_draws():

@@ -10,6 +10,10 @@ k widens the seed part: a bootstrap over S values has a variance S/(S-1) times t
 values leave the spread itself uncertain. k = sqrt(S/(S-1)) * sqrt((S-1)/chi2_(S-1)), drawn anew
 each time, gives the seed part the tails of Student's t; at 3 to 5 seeds a plain bootstrap would
 cover 80 to 88 % where it says 95 %. A metric that is no mean over samples has a seed part only.
+
+Terms that are right or wrong get half a flip either way on top (a variance of 1 / N^2), as Agresti
+and Min (2005) do for paired proportions: where two arms answered N samples alike, the interval
+would else be a point, and 30 samples would prove them equal.
 """
 
 from __future__ import annotations
@@ -76,6 +80,10 @@ def estimate(
         n_samples = len(samples)
         se_samples = float(samples.std(ddof=1)) / math.sqrt(n_samples) if n_samples > 1 else 0.0
         total += _sample_part(samples - samples.mean(), draws, rng)
+        if np.isin(terms, (-1.0, 0.0, 1.0)).all():
+            # Right or wrong: that no sample flipped among few does not mean that none would.
+            se_samples = math.hypot(se_samples, 1 / n_samples)
+            total += rng.normal(0.0, 1 / n_samples, size=draws)
     over = {(True, True): "seeds and samples", (True, False): "seeds", (False, True): "samples"}
     known = over.get((n_seeds > 1, terms is not None))
     return Estimate(

@@ -92,6 +92,8 @@ def weights_problem(path: Path, *, at: tuple[str, ...]) -> Problem | None:
             return truncated(path, at)
     except JobError as error:
         return error.problems[0]
+    except zipfile.BadZipFile:
+        return truncated(path, at)
     except OSError as error:
         return Problem("M301", f"`{path}` cannot be read: {error.strerror}", at=at)
     return None
