@@ -88,7 +88,7 @@ def weights_problem(path: Path, *, at: tuple[str, ...]) -> Problem | None:
                 at=at,
                 remedies=("give a .safetensors file, or one written by torch.save",),
             )
-        elif path.open("rb").read(2) == b"PK" and not zipfile.is_zipfile(path):
+        elif _begins(path, b"PK") and not zipfile.is_zipfile(path):
             return truncated(path, at)
     except JobError as error:
         return error.problems[0]
@@ -97,6 +97,11 @@ def weights_problem(path: Path, *, at: tuple[str, ...]) -> Problem | None:
     except OSError as error:
         return Problem("M301", f"`{path}` cannot be read: {error.strerror}", at=at)
     return None
+
+
+def _begins(path: Path, mark: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(mark)) == mark
 
 
 def truncated(path: Path, at: tuple[str, ...]) -> Problem:

@@ -42,7 +42,6 @@ TORCH = {
 }
 CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
-FLUSH = 1 << 27  # bytes written between two requests to put them on the disk
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def stream(
             for output in outputs:
                 path = folder / output.name
                 with path.open("wb", buffering=0) as file:
-                    writer = Writer(file.fileno(), output, stack)
+                    writer = Writer(file.fileno(), output)
                     for name in output.offsets:
                         _tensor(job, name, reader, writer, window, aligned(chunk), progress)
                         if reader.drop:
@@ -216,12 +215,8 @@ class Reader:
 class Writer:
     """One output file: the header, then bytes at the places of its tensors."""
 
-    def __init__(self, fd: int, output: OutputFile, stack: ExitStack):
+    def __init__(self, fd: int, output: OutputFile):
         self.fd, self.output = fd, output
-        self._lock = threading.Lock()
-        self._since = 0
-        self._flusher = stack.enter_context(ThreadPoolExecutor(1))
-        self._flushing: Future[None] | None = None
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, output.nbytes)  # a full disk says so now
         _write_all(fd, memoryview(output.header), 0)
@@ -229,12 +224,6 @@ class Writer:
     def put(self, name: str, start: int, data: memoryview) -> int:
         """Bytes from byte `start` of a tensor on; returns how many."""
         _write_all(self.fd, data, self.output.offsets[name] + start)
-        with self._lock:
-            self._since += len(data)
-            idle = self._flushing is None or self._flushing.done()
-            if self._since >= FLUSH and idle:  # the disk works while we compute
-                self._since = 0
-                self._flushing = self._flusher.submit(os.fdatasync, self.fd)
         return len(data)
 
     def finish(self) -> None:
