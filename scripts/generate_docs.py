@@ -54,7 +54,7 @@ def codes_page(codes: dict) -> str:
         "R": "Resources and folders",
         "T": "Training",
         "S": "What the teacher says",
-        "C": "Claims and comparisons",
+        "W": "Arithmetic on checkpoints",
     }
     lines = [
         "# Error codes",

@@ -215,7 +215,7 @@ def test_explain_of_nothing(folder: Path) -> None:
 def test_every_code_is_explained() -> None:
     assert list(CODES) == sorted(CODES)
     for name, code in CODES.items():
-        assert re.fullmatch(r"[JDMGRTS]\d{3}", name)
+        assert re.fullmatch(r"[JDMGRSTW]\d{3}", name)
         assert code.title and code.why.endswith(".") and code.fix.endswith((".", "`."))
 
 
@@ -224,7 +224,7 @@ def test_every_code_raised_is_in_the_list() -> None:
     raised: dict[str, str] = {}
     for path in source.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
-        raised |= dict.fromkeys(re.findall(r'"([JDMGRTS]\d{3})"', text), path.name)
+        raised |= dict.fromkeys(re.findall(r'"([JDMGRSTW]\d{3})"', text), path.name)
     assert {code: name for code, name in raised.items() if code not in CODES} == {}
 
 
