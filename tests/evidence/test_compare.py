@@ -41,7 +41,7 @@ def test_equal_arms_differ_by_exactly_nothing_and_are_never_better(tmp_path):
         assert pair.interval.low < 0 < pair.interval.high  # half a flip either way
         assert (pair.verdict, pair.p_sign_flip) == (verdict, 1.0) and pair.p > 0.9
     found = compare(tmp_path)
-    assert "copy is as good as ce within 1.0 point of accuracy" in found.sentence
+    assert "copy is as good as ce within 1.0 point of accuracy (90 % CI" in found.sentence
     assert found.flips[0].mended == found.flips[0].broken == 0
     assert found.flips[0].mended_samples == []
 

@@ -53,8 +53,10 @@ def _sure(pair: Pair, measure: Measure) -> str:
     counted = f"{n} seed{'' if n == 1 else 's'}"
     if pair.interval is None:
         return f"no interval, {counted}"
-    low, high = _turned(pair.interval, pair)
-    bounds = f"95 % CI {figure(low, measure)} to {figure(high, measure)}"
+    # two one-sided tests at 5 % are decided by the 90 % interval: it lies within the margin
+    decides = pair.interval90 if pair.verdict == "equivalent" else None
+    low, high = _turned(decides or pair.interval, pair)
+    bounds = f"{90 if decides else 95} % CI {figure(low, measure)} to {figure(high, measure)}"
     lower = "" if pair.direction == "higher" else ", gain = lower"
     if n == 1:
         return f"{bounds} over {measure.counts} only, 1 seed{lower}"
