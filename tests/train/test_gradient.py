@@ -121,6 +121,9 @@ for name, changes in cases.items():
     ctx.fit(model, Points(43, dtype=torch.float64), two_terms(model))
     if ctx.accelerator().is_main_process:
         torch.save(weights(model), out / f"{{name}}.pt")
+# Threads of the process group that outlive the interpreter abort the process now and then.
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
 """
 
 
