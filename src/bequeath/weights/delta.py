@@ -42,6 +42,11 @@ class DeltaSettings(Protocol):
     def normalize(self) -> bool: ...
 
 
+class ElectingSettings(DeltaSettings, Protocol):
+    @property
+    def elect(self) -> str: ...
+
+
 class Band(NamedTuple):
     """Magnitudes above `low` and below `high`; None: no border."""
 
@@ -173,6 +178,11 @@ def combine(
     if settings.lambda_ != 1:
         change.mul_(settings.lambda_)
     return part.base - change.add_(0.0)  # a zero that lambda < 0 made negative is one again
+
+
+def combine_elected(part: Part, settings: ElectingSettings, thin: Thinned) -> Tensor:
+    """The same, of the elements that have the sign elected for them."""
+    return combine(part, settings, thin, settings.elect)
 
 
 def _elected(

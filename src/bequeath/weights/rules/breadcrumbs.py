@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bequeath.weights import delta
-from bequeath.weights.rule import Part, Rule, Whole, each_model, per_model, shared
+from bequeath.weights.rule import Rule, Whole, each_model, per_model, shared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,20 +73,12 @@ def measure(whole: Whole, settings: Settings) -> delta.Thinned:
     return delta.thinned(whole, bands, density, settings.rescale)
 
 
-def combine(part: Part, settings: Settings, thin: delta.Thinned) -> Tensor:
-    return delta.combine(part, settings, thin)
-
-
-def combine_ties(part: Part, settings: TiesSettings, thin: delta.Thinned) -> Tensor:
-    return delta.combine(part, settings, thin, settings.elect)
-
-
 RULE = Rule(
     name="breadcrumbs",
     title="Task vectors without their largest and smallest elements, summed",
     paper=PAPER,
     Settings=Settings,
-    combine=combine,
+    combine=delta.combine,
     measure=measure,
     base="delta",
 )
@@ -95,7 +87,7 @@ RULE_TIES = Rule(
     title="The same, summed where the signs agree",
     paper=PAPER,
     Settings=TiesSettings,
-    combine=combine_ties,
+    combine=delta.combine_elected,
     measure=measure,
     base="delta",
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bequeath.weights import delta
-from bequeath.weights.rule import Part, Rule, Whole, each_model, per_model, shared
+from bequeath.weights.rule import Rule, Whole, each_model, per_model, shared
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,16 +62,12 @@ def measure(whole: Whole, settings: Settings) -> delta.Thinned:
     return delta.thinned(whole, bands, density, settings.rescale)
 
 
-def combine(part: Part, settings: Settings, thin: delta.Thinned) -> Tensor:
-    return delta.combine(part, settings, thin, settings.elect)
-
-
 RULE = Rule(
     name="ties",
     title="Task vectors trimmed, and averaged where their signs agree",
     paper="Yadav et al. 2023, arXiv 2306.01708",
     Settings=Settings,
-    combine=combine,
+    combine=delta.combine_elected,
     measure=measure,
     base="delta",
 )
