@@ -163,7 +163,7 @@ def test_deadlines():
 
 
 def test_peak_memory_sees_what_was_freed():
-    # straight from the system, so that it surely goes back there: an allocator may keep what is freed
+    # straight from the system, to which it surely goes back: an allocator may keep what is freed
     with peak_memory() as first, mmap.mmap(-1, 60_000_000) as block:
         for page in range(0, len(block), mmap.PAGESIZE):
             block[page] = 1
