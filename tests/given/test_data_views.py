@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bequeath.given.views import augment
+from bequeath.train.config import Augment
 
-FULL = SimpleNamespace(crop=2, flip=True, cutout=3)
-configs = st.builds(
-    SimpleNamespace, crop=st.integers(0, 5), flip=st.booleans(), cutout=st.integers(0, 9)
-)
+FULL = Augment(crop=2, flip=True, cutout=3)
+configs = st.builds(Augment, crop=st.integers(0, 5), flip=st.booleans(), cutout=st.integers(0, 9))
 seeds = st.integers(0, 2**63 - 1)
 
 
@@ -48,7 +45,7 @@ def test_how_a_batch_is_cut_does_not_matter(cfg, seed, cut, channels):
 
 def test_off_is_the_identity():
     x, (idx, view) = images(), places()
-    assert augment(x, idx, view, 0, SimpleNamespace(crop=0, flip=False, cutout=0)) is x
+    assert augment(x, idx, view, 0, Augment(crop=0, flip=False, cutout=0)) is x
 
 
 def test_input_is_left_alone():
@@ -75,7 +72,7 @@ def test_seed_sample_and_view_each_matter(what):
 def test_flip_is_fair_and_exact():
     x = images(1).expand(4000, -1, -1, -1)
     idx = torch.arange(4000)
-    out = augment(x, idx, torch.zeros_like(idx), 0, SimpleNamespace(crop=0, flip=True, cutout=0))
+    out = augment(x, idx, torch.zeros_like(idx), 0, Augment(crop=0, flip=True, cutout=0))
     mirrored = (out == x[:1].flip(2)).flatten(1).all(1)
     assert (mirrored | (out == x[:1]).flatten(1).all(1)).all()
     assert abs(mirrored.float().mean() - 0.5) < 0.04
@@ -85,7 +82,7 @@ def test_crop_draws_every_offset_evenly_and_pads_with_zeros():
     n, pad = 9000, 1
     x = images(1).expand(n, -1, -1, -1)
     idx = torch.arange(n)
-    out = augment(x, idx, torch.zeros_like(idx), 5, SimpleNamespace(crop=pad, flip=False, cutout=0))
+    out = augment(x, idx, torch.zeros_like(idx), 5, Augment(crop=pad, flip=False, cutout=0))
     padded = torch.zeros(1, 8, 7, 3, dtype=torch.uint8)
     padded[:, 1:7, 1:6] = x[:1]
     seen = 0
@@ -101,7 +98,7 @@ def test_crop_draws_every_offset_evenly_and_pads_with_zeros():
 def test_cutout_sets_a_square_to_the_mean():
     x = images(300, 8, 8, 1)
     idx = torch.arange(300)
-    out = augment(x, idx, torch.zeros_like(idx), 0, SimpleNamespace(crop=0, flip=False, cutout=2))
+    out = augment(x, idx, torch.zeros_like(idx), 0, Augment(crop=0, flip=False, cutout=2))
     mean = (x.long().sum((1, 2), keepdim=True) // 64).to(torch.uint8)
     changed = out != x
     assert (out == mean)[changed].all()
@@ -114,7 +111,7 @@ def test_draws_are_independent_of_one_another():
     x = torch.zeros(4000, 1, 2, 1, dtype=torch.uint8)
     x[:, 0, 0], x[:, 0, 1] = 100, 200
     idx = torch.arange(4000)
-    out = augment(x, idx, torch.zeros_like(idx), 0, SimpleNamespace(crop=1, flip=True, cutout=0))
+    out = augment(x, idx, torch.zeros_like(idx), 0, Augment(crop=1, flip=True, cutout=0))
     rows = out.flatten(1)
     share = (rows == torch.tensor([200, 100], dtype=torch.uint8)).all(1).float().mean()
     assert abs(share - 0.5 / 9) < 0.015

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from conftest import Images, ModelView
+from signal_fakes import Images, ModelView
 
 from bequeath.signals.cached import CachedTeacher
 from bequeath.signals.teacher import teacher

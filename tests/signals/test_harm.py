@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from asking import VIEWS, Make, batches, cached, folder
-from conftest import Images, ModelView
+from signal_fakes import Images, ModelView
 from torch import nn
 from torch.nn import functional as F
 

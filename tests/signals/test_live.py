@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import Images, ModelView
+from signal_fakes import Images, ModelView
 from torch import Tensor, nn
 
 from bequeath.blocks.taps import Tap

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from asking import VIEWS, Make, batches, cached, folder
-from conftest import Images, ModelView
+from signal_fakes import Images, ModelView
 
 import bequeath.signals.passes as passes
 import bequeath.signals.teacher as door

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from asking import VIEWS, Make, batches, cached, folder
-from conftest import Images, ModelView, Net
+from signal_fakes import Images, ModelView, Net
 from torch import nn
 from torch.nn import functional as F
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bequeath.given.facts import ModelFacts
-from bequeath.given.preprocess import AnyPreprocess
+from bequeath.given.preprocess import Preprocess
 from bequeath.kernel.files import whole_folder, write_json
 
 DTYPES = {
@@ -52,7 +52,7 @@ class BoundModel(nn.Module):
     """
 
     def __init__(
-        self, module: nn.Module, preprocess: AnyPreprocess, facts: ModelFacts, source: Source
+        self, module: nn.Module, preprocess: Preprocess, facts: ModelFacts, source: Source
     ):
         super().__init__()
         self.module = module

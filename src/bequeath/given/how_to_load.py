@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from bequeath.given import pixels
-from bequeath.given.preprocess import AnyPreprocess, ImagePreprocess, VectorPreprocess
+from bequeath.given.preprocess import ImagePreprocess, Preprocess, VectorPreprocess
 from bequeath.kernel.files import write_text
 
 PREPROCESS_FILE = "preprocess.py"
 
 
-def save_preprocess(eyes: AnyPreprocess, folder: Path) -> str:
+def save_preprocess(eyes: Preprocess, folder: Path) -> str:
     """Write `preprocess.py`, which needs only torch; -> the lines that use it.
 
     Its `transform` does what `eyes` does to a batch, number for number.
@@ -37,7 +37,7 @@ def _images(eyes: ImagePreprocess) -> str:
     )
 
 
-def _vectors(eyes: AnyPreprocess) -> str:
+def _vectors(eyes: Preprocess) -> str:
     assert isinstance(eyes, VectorPreprocess)
     said = '    """[B, D] (uint8 images too, which are flattened) -> what the model eats."""\n'
     if eyes.mean is None or eyes.std is None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,20 +25,6 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
 _MEMO_LIMIT = 500_000
-
-
-class Preprocess(Protocol):
-    """What every kind has. `kind`: `image`, `vector` or `text`."""
-
-    kind: str
-
-    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> Any:
-        """A tensor, or a mapping of keyword arguments, on `device`."""
-
-    def to_dict(self) -> dict[str, Any]: ...
-
-    def digest(self) -> str:
-        """Two preprocessings with one digest treat every sample alike."""
 
 
 class _Plain:
@@ -233,10 +219,10 @@ def tokenizer_fingerprint(folder: Path) -> str:
     return digest(*(part for n, p in found for part in (n, p.read_bytes()))) if found else ""
 
 
-AnyPreprocess = ImagePreprocess | VectorPreprocess | TextPreprocess
+Preprocess = ImagePreprocess | VectorPreprocess | TextPreprocess
 
 
-def from_dict(values: Mapping[str, Any]) -> AnyPreprocess:
+def from_dict(values: Mapping[str, Any]) -> Preprocess:
     """What `to_dict` wrote. ValueError for an unknown kind or field."""
     kinds: dict[str, type] = {
         "image": ImagePreprocess,
@@ -279,7 +265,7 @@ _MAY_BE: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def default_preprocess(data: DataFacts, options: PreprocessOptions) -> AnyPreprocess:
+def default_preprocess(data: DataFacts, options: PreprocessOptions) -> Preprocess:
     """For a model that brings none (`zoo:`, `py:`): ImageNet's mean and deviation, or vectors."""
     if data.kind == "vector":
         return VectorPreprocess()
@@ -296,7 +282,7 @@ def default_preprocess(data: DataFacts, options: PreprocessOptions) -> AnyPrepro
     return plain
 
 
-def override(plain: AnyPreprocess, options: PreprocessOptions, *, trained: bool) -> AnyPreprocess:
+def override(plain: Preprocess, options: PreprocessOptions, *, trained: bool) -> Preprocess:
     """The model's own preprocessing with what the job replaces."""
     if isinstance(plain, VectorPreprocess):
         if (options.mean is None) != (options.std is None):

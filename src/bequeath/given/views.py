@@ -17,7 +17,8 @@ _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 over the golden ratio, splitmix64's step
 
 class Augment(Protocol):
     """crop: pixels of zero padding around the image before a crop of its own size. flip: mirror
-    left and right with probability 1/2. cutout: side of a square set to the image's mean."""
+    left and right with probability 1/2. cutout: side of a square set to the image's mean.
+    active: whether any of them is on."""
 
     @property
     def crop(self) -> int: ...
@@ -25,11 +26,8 @@ class Augment(Protocol):
     def flip(self) -> bool: ...
     @property
     def cutout(self) -> int: ...
-
-
-def is_off(cfg: Augment) -> bool:
-    """Whether `augment` hands images back as they are."""
-    return not (cfg.crop or cfg.flip or cfg.cutout)
+    @property
+    def active(self) -> bool: ...
 
 
 def augment(x: Tensor, idx: Tensor, view: Tensor, seed: int, cfg: Augment) -> Tensor:
@@ -39,7 +37,7 @@ def augment(x: Tensor, idx: Tensor, view: Tensor, seed: int, cfg: Augment) -> Te
     Returns uint8 [B, H, W, C] on the same device; `x` itself when `cfg` asks for nothing.
     Raises ValueError for anything but images.
     """
-    if is_off(cfg):
+    if not cfg.active:
         return x
     if x.dtype != torch.uint8 or x.ndim != 4:
         raise ValueError(f"only images (uint8 [B, H, W, C]) have views, not {x.dtype} {x.ndim}-d")

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from bequeath.kernel.errors import Problem
-from bequeath.train.config import Augment, Train
+from bequeath.train.config import Train
 
 LARGEST = 2 * 10**9
 SHARE_OF_DISK = 0.1
 GAIN = 1.2
 
 
-def augments(augment: Augment) -> bool:
-    """Whether a training image is changed at all."""
-    return bool(augment.crop or augment.flip or augment.cutout)
-
-
 def n_views(train: Train, kind: str = "image") -> int | None:
     """How many different views a sample has; None: without end."""
-    if kind != "image" or not augments(train.augment):
+    if kind != "image" or not train.augment.active:
         return 1
     return train.augment.views or None
 

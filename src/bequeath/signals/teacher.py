@@ -131,7 +131,7 @@ def _question(ctx: Context, model: Any, data: Any, features: Features) -> Questi
     train, kind = ctx.train, getattr(data, "kind", "image")
     if wrong := policy.problems(train, kind):
         raise JobError(wrong)
-    augment = train.augment if kind == "image" and policy.augments(train.augment) else None
+    augment = train.augment if kind == "image" and train.augment.active else None
     views = policy.views_asked(train, len(data), kind) or 0
     return Question(ctx, model, data, features, augment, views)
 

@@ -34,11 +34,6 @@ def view_of_epoch(epoch: int, augment: Augment) -> int:
     return epoch % augment.views if augment.views else epoch
 
 
-def augments(augment: Augment) -> bool:
-    """Whether samples are changed at all."""
-    return bool(augment.crop or augment.flip or augment.cutout)
-
-
 class Batches:
     """Shuffled dict batches of `data`, epoch by epoch, the same for every way of stopping.
 
@@ -66,7 +61,7 @@ class Batches:
         self.data: Data = to(self.device) if to is not None and self.device.type != "cpu" else data
         self.n = len(data)
         self.seed, self.rank, self.world = seed, rank, world
-        self.augment = augment if augment is not None and augments(augment) else None
+        self.augment = augment if augment is not None and augment.active else None
         self.bounds = _bounds(self.n, batch_size * world, 2 * world)
 
     def __len__(self) -> int:

@@ -67,6 +67,11 @@ class Augment(Strict):
         "A teacher's answers can be cached for a finite number only",
     )
 
+    @property
+    def active(self) -> bool:
+        """Whether an image is changed at all."""
+        return bool(self.crop or self.flip or self.cutout)
+
 
 class Train(Strict):
     """How gradient methods train. The same for every arm of a comparison."""

@@ -23,7 +23,7 @@ from bequeath.kernel.errors import JobError, Problem
 if TYPE_CHECKING:
     from torch import nn
 
-    from bequeath.given.preprocess import AnyPreprocess
+    from bequeath.given.preprocess import Preprocess
 
 _EXTRAS = {"timm": "vision", "torchvision": "vision", "transformers": "hf", "datasets": "hf"}
 
@@ -43,7 +43,7 @@ class Blueprint:
     scheme: str
     name: str
     make: Callable[[int], nn.Module]
-    preprocess: AnyPreprocess
+    preprocess: Preprocess
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     trained: Callable[[int], nn.Module] | None = None
     weights: Path | None = None
