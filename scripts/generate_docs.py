@@ -30,11 +30,11 @@ def pages() -> dict[str, str]:
     from bequeath.job.schema import job_schema
     from bequeath.kernel.codes import CODES
     from bequeath.methods.catalog import all_methods
-    from bequeath.methods.family import FAMILIES
+    from bequeath.methods.family import families
 
     methods = all_methods()
     made = {f"methods/{name}.md": method_page(one) for name, one in methods.items()}
-    made["methods/index.md"] = methods_index(methods, FAMILIES)
+    made["methods/index.md"] = methods_index(methods, families())
     made["reference/codes.md"] = codes_page(CODES)
     made["reference/job.md"] = job_page(job_schema())
     made["reference/references.md"] = references_page(MODEL_OPTIONS, DATA_OPTIONS)

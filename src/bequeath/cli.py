@@ -268,10 +268,10 @@ def _load(path: Path, overrides: Sequence[str], allow_code: bool) -> Job:
 
 def _known_family(want: str | None) -> None:
     from bequeath.job.words import one_of
-    from bequeath.methods.family import FAMILIES
+    from bequeath.methods.family import families
 
-    if want is not None and want not in FAMILIES:
-        raise typer.BadParameter(f"there is no family `{want}`; {one_of(want, FAMILIES)}")
+    if want is not None and want not in families():
+        raise typer.BadParameter(f"there is no family `{want}`; {one_of(want, families())}")
 
 
 def _done(result: Any) -> None:

@@ -62,8 +62,9 @@ def test_missing_sections_are_said_at_the_method(tmp_path: Path) -> None:
 def test_what_nothing_uses_is_refused() -> None:
     (problem,) = problems(models={**MODELS, "extra": "zoo:lenet"})
     assert (problem.code, problem.at) == ("G402", ("models", "extra"))
-    (problem,) = problems(graphs={"g": "x"})
-    assert (problem.code, problem.at) == ("G402", ("graphs", "g"))
+    first, second = problems(graphs={"g": "kg:nowhere"})
+    assert (first.code, first.at) == ("G402", ("graphs", "g"))
+    assert second.at == ("graphs", "g", "ref")
 
 
 def test_the_reference_and_the_judge_are_not_superfluous() -> None:

@@ -69,6 +69,12 @@ def test_baselines_can_be_switched_off_and_are_not_doubled() -> None:
     assert [(arm.label, arm.added) for arm in arms] == [("ce", False), ("kd", False)]
 
 
+GOOD_WITH = (
+    "want: distill\nmethod: kd\nmodels: {teacher: 'zoo:mlp', student: 'zoo:mlp'}\n"
+    "data: {train: 'sklearn:digits', test: 'sklearn:wine'}\nevaluate: {%s}\n"
+)
+
+
 def test_the_house_example_is_reported_as_designed() -> None:
     text = (
         "want: distill\n"
@@ -88,6 +94,17 @@ def test_the_house_example_is_reported_as_designed() -> None:
     )
 
 
+def test_metrics_are_the_family_s_own() -> None:
+    found = {p.at: p for p in problems_of(GOOD_WITH % "metrics: [acuracy, nll, nll]")}
+    assert "did you mean `accuracy`?" in found[("evaluate", "metrics", 0)].label
+    assert "named twice" in found[("evaluate", "metrics", 2)].message
+
+
+def test_a_family_without_a_protocol_takes_none() -> None:
+    (problem,) = problems_of(GOOD_WITH % "" + "protocol: {tasks: 3}\n")
+    assert (problem.code, problem.at) == ("J103", ("protocol",))
+
+
 def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
     text = """\
 want: distil
@@ -101,7 +118,7 @@ data:
   test: "floder:b"
 seeds: [1, 1]
 seeds: 3
-evaluate: {metrics: [acuracy], margin: 2}
+evaluate: {metrics: acuracy, margin: -2}
 budget: {time: 3 parsecs}
 train:
   epochs: "12"
@@ -123,8 +140,8 @@ out: 3
         ("J112", '"floder:b"'),
         ("J102", "seeds"),
         ("J105", "seeds"),
-        ("J102", "metrics"),
-        ("J102", "2"),
+        ("J102", "acuracy"),
+        ("J102", "-2"),
         ("J102", "3 parsecs"),
         ("J102", '"12"'),
         ("J103", "lr"),
@@ -135,7 +152,7 @@ out: 3
         ("J102", "3"),
     ]
     labels = " ".join(p.label for p in found)
-    for word in ("`distill`", "`method`", "`hidden`", "`folder:`", "`accuracy`", "`sgd`"):
+    for word in ("`distill`", "`method`", "`hidden`", "`folder:`", "`sgd`"):
         assert f"did you mean {word}" in labels
     assert any("`optimizer.lr`" in r for p in found for r in p.remedies)
 

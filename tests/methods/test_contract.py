@@ -63,7 +63,12 @@ def test_identities(one: Method, tmp_path: Path):
 
 def job_for(one: Method, without: tuple[str, str] | None = None) -> dict:
     """A job with every role the method declares, but one."""
-    needs = one.needs
+    if own := method_cases.own_case(one, "job"):
+        job = own(one)
+        if without is not None:
+            job[without[0]].pop(without[1])
+        return job
+    needs = method_cases.needs_of(case(one))
     models = {role: {"ref": "zoo:mlp?hidden=16,8"} for role in needs.models}
     data = {role: {"ref": "sklearn:digits?split=train"} for role in needs.data}
     if without is not None:
@@ -77,8 +82,11 @@ def test_every_declared_role_is_asked_for(one: Method, tmp_path: Path):
     load_job(job_for(one), [f"out={tmp_path / 'out'}"])
     required = [("models", r) for r, n in one.needs.models.items() if not n.optional]
     required += [("data", r) for r, n in one.needs.data.items() if not n.optional]
+    required += [("graphs", r) for r in one.needs.graphs]
     assert required
     for section, role in required:
+        if role == "*":
+            continue
         with pytest.raises(JobError) as caught:
             load_job(job_for(one, (section, role)), [f"out={tmp_path / 'out'}"])
         found = {p.code: p for p in caught.value.problems}
@@ -87,8 +95,9 @@ def test_every_declared_role_is_asked_for(one: Method, tmp_path: Path):
 
 @every_method
 def test_needs_name_roles_the_family_has(one: Method):
-    assert family_of(one.want).result in one.needs.models
-    assert one.needs.models[family_of(one.want).result].trains
+    result = family_of(one.want).result
+    if result in one.needs.models:
+        assert one.needs.models[result].trains
 
 
 @every_method

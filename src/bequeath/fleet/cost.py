@@ -14,8 +14,10 @@ import psutil
 import torch
 from torch import Tensor
 
+from bequeath.fleet.protocols import protocol_of
 from bequeath.kernel.errors import Problem
 from bequeath.kernel.units import show_seconds, show_size
+from bequeath.methods.catalog import family_of
 from bequeath.train.budget import peak_memory
 from bequeath.train.context import Context
 from bequeath.train.seeds import seed_everything
@@ -47,7 +49,7 @@ def problems(opened: Opened) -> Iterator[Problem]:
     yield from too_large
     if too_large:  # a trial would fail as the job would
         return
-    if job.budget.time is None and job.budget.memory is None:
+    if not family_of(job.want).trial or (job.budget.time is None and job.budget.memory is None):
         return
     estimates = {arm.label: estimate(opened, arm) for arm in job.arms}
     total = len(job.seeds) * sum(e.seconds for e in estimates.values())
@@ -93,7 +95,8 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
     """
     train = opened.job.train
     batch = train.batch_size * train.accumulate
-    n = len(opened.data_for(arm))
+    data = opened.data_for(arm)
+    n = len(data) if data is not None else batch
     steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)
     with peak_memory(opened.device) as peak:
         _trial(opened, arm, 1)  # what only the first step costs: libraries loaded, memory taken
@@ -113,12 +116,13 @@ def _trial(opened: Opened, arm: Arm, steps: int) -> float:
         update={"steps": steps, "cache": "off", "checkpoint_every": 3600.0}
     )
     n = steps * train.batch_size * train.accumulate
-    few = {r: _First(s, min(n, len(s))) for r, s in opened.samples.items()}
-    needs = arm.method.needs_for(arm.config)
+    judge = protocol_of(opened.job.want).Run(opened, arm, 0)
+    given = judge.data() if hasattr(judge, "data") else None
+    few = {r: _First(s, min(n, len(s))) for r, s in {**opened.samples, **(given or {})}.items()}
     with tempfile.TemporaryDirectory(prefix="bequeath-trial-") as store:
         seed_everything(0)
         ctx = Context(seed=0, train=train, store=Path(store), device=opened.device, show=False)
-        arm.method(ctx, sealed(opened, needs, 0, data=few), arm.config)
+        arm.method(ctx, sealed(opened, arm.needs, 0, judge=judge, data=few), arm.config)
     return sum(f.seconds for f in ctx.fits.values())
 
 
@@ -143,9 +147,10 @@ class _First:
 def _memory(opened: Opened) -> Iterator[Problem]:
     """Weights of all models at once; of one that trains the gradient and a moment besides."""
     job = opened.job
-    needs = [need for arm in job.arms for need in arm.method.needs_for(arm.config).models.items()]
+    needs = [need for arm in job.arms for need in arm.needs.models.items()]
     trained = {role for role, need in needs if need.trains}
-    facts = opened.model_facts.items()
+    streamed = {role for role, need in needs if need.files}
+    facts = [(role, f) for role, f in opened.model_facts.items() if role not in streamed]
     needed = sum(4 * (f.parameters or 0) * (3 if role in trained else 1) for role, f in facts)
     free = psutil.virtual_memory().available
     if opened.device.type == "cpu" and needed > free:
@@ -164,7 +169,8 @@ def _disk(opened: Opened) -> Iterator[Problem]:
     job = opened.job
     runs = len(job.arms) * len(job.seeds)
     weights = max((4 * (f.parameters or 0) for f in opened.model_facts.values()), default=0)
-    needed = runs * (weights + 64 * len(opened.judge)) + 4 * weights
+    judged = len(opened.judge) if job.judged else 0
+    needed = runs * (weights + 64 * judged) + 4 * weights
     folder = next(p for p in (job.out.absolute(), *job.out.absolute().parents) if p.exists())
     free = shutil.disk_usage(folder).free
     if needed > free:

@@ -6,13 +6,16 @@ classes compared, and what the job will cost measured on a few real steps where 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from bequeath.fleet import cost
 from bequeath.fleet.folder import refuse_strangers
+from bequeath.fleet.protocols import protocol_of
 from bequeath.given.access import Labels
 from bequeath.given.facts import ModelFacts
 from bequeath.given.samples import Samples, shared_samples
@@ -21,6 +24,10 @@ from bequeath.job.meaning import class_problems
 from bequeath.kernel.errors import JobError, Problem, Problems
 from bequeath.methods.catalog import family_of
 from bequeath.train.context import pick_device, refuse_precision
+
+if TYPE_CHECKING:
+    from bequeath.given.bound import BoundModel
+    from bequeath.given.graphs import Graph
 
 
 @dataclass
@@ -31,11 +38,13 @@ class Opened:
     samples: dict[str, Samples]
     model_facts: dict[str, ModelFacts]
     device: torch.device
+    graphs: dict[str, Graph] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
     def judge(self) -> Samples:
-        """The data set that judges. Its labels are for the evaluator alone."""
+        """The data set that judges. Its labels are for the evaluator alone. KeyError without one:
+        families whose judge is optional ask `job.judged` first."""
         return self.samples[self.job.evaluate.data]
 
     @property
@@ -44,14 +53,34 @@ class Opened:
         assert self.judge.y is not None, "the gate refuses a judge without labels"
         return self.judge.y.cpu()
 
-    def data_for(self, arm: Arm) -> Samples:
-        """The data set an arm learns from (its first), which fixes classes and scaling."""
-        roles = [r for r in arm.method.needs_for(arm.config).data if r in self.samples]
-        return self.samples[roles[0]] if roles else self.judge
+    def data_for(self, arm: Arm) -> Samples | None:
+        """The data set an arm learns from (its first), which fixes classes and scaling.
+
+        The one that judges where an arm learns from none; None where there is neither.
+        """
+        roles = [*arm.needs.data, self.job.evaluate.data]
+        return next((self.samples[role] for role in roles if role in self.samples), None)
 
     @property
     def n_classes(self) -> int:
         return len(self.judge.classes)
+
+    def load(self, role: str, *, data: Samples | None = None, seed: int = 0) -> BoundModel:
+        """A model of the job. data: what fixes classes and scaling (default: what judges)."""
+        judge = self.samples.get(self.job.evaluate.data)
+        data = data if data is not None else judge
+        # models of methods that want the classes the same are made to judge's, others to theirs
+        n_classes = self.n_classes if judge is not None and self._same_classes else None
+        try:
+            return self.job.models[role].load(
+                n_classes=n_classes, data=data, seed=seed, device=self.device
+            )
+        except JobError as error:
+            raise JobError(p.under("models", role) for p in error.problems) from None
+
+    @property
+    def _same_classes(self) -> bool:
+        return any(arm.needs.same_classes for arm in self.job.arms)
 
 
 def check_deep(job: Job) -> Opened:
@@ -59,12 +88,13 @@ def check_deep(job: Job) -> Opened:
     basket = Problems()
     basket.extend(_folder(job))
     basket.extend(_device(job))
-    samples = _open_data(job, basket)
+    samples = _open("data", job.data, basket)
     known = {role: one.facts for role, one in samples.items()}
     if len(samples) == len(job.data):
         basket.extend(_labels(job, samples))
         basket.extend(class_problems(job, {}, known))
         basket.extend(_seen(job, samples))
+    graphs = _open("graphs", job.graphs, basket)
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     facts = _examine_models(job, samples, basket)
@@ -73,7 +103,10 @@ def check_deep(job: Job) -> Opened:
         basket.extend(_heads(job, facts))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
-    opened = Opened(job, samples, facts, pick_device(job.train.device))
+    opened = Opened(job, samples, facts, pick_device(job.train.device), graphs)
+    basket.extend(getattr(protocol_of(job.want), "problems", lambda _: [])(opened))
+    basket.found = job.located(basket.found)
+    basket.raise_if_any()
     opened.notes += _remarks(opened)
     basket.extend(cost.problems(opened))
     basket.found = job.located(basket.found)
@@ -81,25 +114,29 @@ def check_deep(job: Job) -> Opened:
     return opened
 
 
-def _open_data(job: Job, basket: Problems) -> dict[str, Samples]:
-    samples = {}
-    for role, handle in job.data.items():
+def _open(section: str, handles: Mapping[str, Any], basket: Problems) -> dict[str, Any]:
+    opened = {}
+    for role, handle in handles.items():
         try:
-            samples[role] = handle.load()
+            opened[role] = handle.load()
         except JobError as error:
-            basket.extend(_under("data", role, error))
-    return samples
+            basket.extend(_under(section, role, error))
+    return opened
 
 
 def _examine_models(
     job: Job, samples: dict[str, Samples], basket: Problems
 ) -> dict[str, ModelFacts]:
     facts = {}
-    learnt = next((samples[role] for role in samples if role != job.evaluate.data), None)
-    data = learnt if learnt is not None else samples[job.evaluate.data]
+    learnt = sorted(samples, key=lambda role: role == job.evaluate.data)  # what judges comes last
+    data = samples[learnt[0]].facts if learnt else None
     for role, handle in job.models.items():
+        needs = [need for arm in job.arms if (need := arm.needs.models.get(role))]
+        if needs and all(need.files for need in needs):
+            facts[role] = handle.facts
+            continue
         try:
-            facts[role] = handle.examine(data.facts)
+            facts[role] = handle.examine(data)
         except JobError as error:
             basket.extend(_under("models", role, error))
     return facts
@@ -113,7 +150,7 @@ def _heads(job: Job, facts: dict[str, ModelFacts]) -> list[Problem]:
     """A method that reads the classifier's input needs to know which module the classifier is."""
     problems = {}
     for arm in job.arms:
-        for role, need in arm.method.needs_for(arm.config).models.items():
+        for role, need in arm.needs.models.items():
             if need.embedding and role in facts and facts[role].head is None:
                 problems[role] = Problem(
                     "M320",
@@ -126,11 +163,11 @@ def _heads(job: Job, facts: dict[str, ModelFacts]) -> list[Problem]:
 
 def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     """Data that judge, and data whose labels a method wants, must have labels."""
-    wanted: dict[str, tuple[str, tuple[str, ...]]] = {
-        job.evaluate.data: ("it judges the result", ())
-    }
+    wanted: dict[str, tuple[str, tuple[str, ...]]] = {}
+    if family_of(job.want).judge_labelled:
+        wanted[job.evaluate.data] = ("it judges the result", ())
     for arm in sorted(job.arms, key=lambda arm: arm.added):
-        for role, need in arm.method.needs_for(arm.config).data.items():
+        for role, need in arm.needs.data.items():
             if need.labels > Labels.NONE:
                 what = f"`{arm.label}`, which is added to compare with," if arm.added else ""
                 remedies = ("leave it out with `baselines: false`",) if arm.added else ()
@@ -145,8 +182,10 @@ def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
 
 def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     """G406 where the content that judges was all trained on, whatever the files are called."""
+    if not job.judged:
+        return []
     judge = samples[job.evaluate.data]
-    learnt = {role for arm in job.arms for role in arm.method.needs_for(arm.config).data}
+    learnt = _learnt(job)
     return [
         Problem(
             "G406",
@@ -161,10 +200,14 @@ def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     ]
 
 
+def _learnt(job: Job) -> set[str]:
+    return {role for arm in job.arms for role in arm.needs.data}
+
+
 def _remarks(opened: Opened) -> list[str]:
     """What is allowed, and worth knowing before one believes a result."""
     job, notes = opened.job, []
-    learnt = {role for arm in job.arms for role in arm.method.needs_for(arm.config).data}
+    learnt = _learnt(job) if job.judged else set()
     for role in sorted(learnt & opened.samples.keys() - {job.evaluate.data}):
         if same := shared_samples(opened.samples[role], opened.judge):
             notes.append(

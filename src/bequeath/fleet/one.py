@@ -8,26 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
 from bequeath.evidence import predictions
 from bequeath.evidence.record import Cache, Run, RunRecord, Seal, Training, save_record
-from bequeath.fleet.evaluate import feature_geometry, predict, sample_terms, scores
-from bequeath.fleet.gates import Opened, reference_role
+from bequeath.fleet.gates import Opened
+from bequeath.fleet.measured import Measured
+from bequeath.fleet.protocols import protocol_of
 from bequeath.fleet.recording import Clock, describe_needs, record_of
 from bequeath.given.access import Needs
 from bequeath.given.bound import BoundModel
 from bequeath.given.given import Given
 from bequeath.job.job import Arm
-from bequeath.kernel.errors import JobError, Problem, RunError
+from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, whole_folder, write_text
 from bequeath.methods.catalog import family_of
 from bequeath.train.budget import Deadline
 from bequeath.train.context import LOG, Context
 from bequeath.train.seeds import seed_everything
-
-EMBEDDING = "embedding.safetensors"
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,22 @@ def arm_key(opened: Opened, arm: Arm) -> str:
     """What a result depends on besides its seed. Another key is another experiment."""
     job = opened.job
     how = job.train.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
-    needs = arm.method.needs_for(arm.config)
+    family = family_of(job.want)
+    needs = arm.needs
     models = {
         role: [ref.ref, *_identity(opened, role)]
         for role, ref in job.model_refs.items()
-        if role in needs.models
+        if role in needs.models or role in family.judges
     }
     data = {r: s.hash for r, s in opened.samples.items() if r in {*needs.data, job.evaluate.data}}
+    graphs = {role: opened.graphs[role].hash for role in needs.graphs}
     judged = [job.evaluate.data, list(job.evaluate.metrics)]
     settings = arm.config.model_dump()
-    what = [job.want, arm.method.name, settings, how, models, data, judged]
+    what: list[Any] = [job.want, arm.method.name, settings, how, models, data, judged]
+    if family.protocol is not None:
+        what.append(job.protocol.model_dump() if job.protocol is not None else None)
+    if graphs:
+        what.append(graphs)
     references = [arm.reference, *(str(asked[0]) for asked in models.values())]
     return digest(canonical([*what, *filter(None, map(_own_code, references))]))
 
@@ -81,12 +83,14 @@ def reference_key(opened: Opened, role: str) -> str:
     """What the measurement of a model as it came depends on."""
     job = opened.job
     asked = [job.model_refs[role].ref, *_identity(opened, role)]
-    return digest(canonical([asked, opened.judge.hash, list(job.evaluate.metrics)]))
+    judge = opened.samples.get(job.evaluate.data)
+    return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics)]))
 
 
 def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
-    """Train, predict, measure, store. Goes on from a checkpoint when there is one."""
+    """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
     job, arm = opened.job, planned.arm
+    family = family_of(job.want)
     work = _work_folder(planned, job.out)
     seed_everything(planned.seed)
     ctx = Context(
@@ -98,16 +102,17 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
         memory=job.budget.memory,
         show=show,
     )
-    needs = arm.method.needs_for(arm.config)
-    given = sealed(opened, needs, planned.seed)
+    judge = protocol_of(job.want).Run(opened, arm, planned.seed)
+    ctx.on_stage = getattr(judge, "stage", None)
+    given = sealed(opened, arm.needs, planned.seed, judge=judge)
     clock = Clock(opened.device)
     with clock.training():
         outcome = arm.method(ctx, given, arm.config)
-    model = outcome.models.get(family_of(job.want).result)
-    if not isinstance(model, BoundModel):
-        role = family_of(job.want).result
-        raise RunError(Problem("T620", f"method `{arm.method.name}` handed back no `{role}`"))
-    logits, embedding = predict(model, opened.judge, opened.device, embedding=True)
+    model = outcome.models.get(family.result) if family.result is not None else None
+    if family.result is not None and not isinstance(model, BoundModel) and outcome.folder is None:
+        message = f"method `{arm.method.name}` handed back no `{family.result}`"
+        raise RunError(Problem("T620", message))
+    measured = judge.measure(outcome, ctx)
     cache = ctx.notes.get("cache")
     run = Run(
         arm=arm.label,
@@ -115,23 +120,26 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
         want=job.want,
         config=arm.config.model_dump(mode="json"),
         seed=planned.seed,
-        baseline=arm.method.name in family_of(job.want).baselines,
+        baseline=arm.method.name in family.baselines,
     )
-    record = record_of(opened, run, planned.key, model, logits, clock).model_copy(
+    record = record_of(opened, run, planned.key, measured, clock).model_copy(
         update={
-            "seal": Seal(declared=describe_needs(needs), attempts=list(given.attempts)),
+            "seal": Seal(declared=describe_needs(arm.needs), attempts=list(given.attempts)),
             "train": _training(ctx),
-            "notes": {**outcome.notes, **_geometry(opened, embedding)},
+            "notes": {**outcome.notes, **measured.notes},
         }
     )
     record.cost.cache = Cache(**cache) if cache else None
 
     def fill(part: Path) -> None:
-        model.save(part / "model")
+        if outcome.folder is not None:
+            shutil.move(outcome.folder, part / "model")
+        elif isinstance(model, BoundModel):
+            model.save(part / "model")
         if (work / LOG).exists():
             shutil.copy(work / LOG, part / LOG)
 
-    folder = _store(planned.folder(job.out), record, opened, logits, fill)
+    folder = _store(planned.folder(job.out), record, measured, fill)
     shutil.rmtree(work, ignore_errors=True)
     return folder
 
@@ -141,41 +149,46 @@ def measure_reference(opened: Opened, role: str) -> Path:
     job = opened.job
     clock = Clock(opened.device)
     # scaled by the data the methods learn from, as the methods see it
-    model = load_model(opened, role, opened.data_for(job.arms[0]), seed=0)
-    logits, embedding = predict(model, opened.judge, opened.device, embedding=True)
+    model = opened.load(role, data=opened.data_for(job.arms[0]))
     run = Run(arm=role, method="as it came", want=job.want, seed=0)
-    record = record_of(opened, run, reference_key(opened, role), model, logits, clock)
-
-    def fill(part: Path) -> None:
-        if embedding is not None:
-            save_file({"embedding": embedding}, part / EMBEDDING)
-
-    return _store(job.out / "references" / role, record, opened, logits, fill)
+    measured = protocol_of(job.want).measure_reference(opened, model)
+    record = record_of(opened, run, reference_key(opened, role), measured, clock)
+    record.notes |= measured.notes
+    return _store(job.out / "references" / role, record, measured, lambda part: None)
 
 
-def sealed(opened: Opened, needs: Needs, seed: int, data: Mapping[str, Any] | None = None) -> Given:
+def sealed(
+    opened: Opened,
+    needs: Needs,
+    seed: int,
+    *,
+    judge: Any = None,
+    data: Mapping[str, Any] | None = None,
+) -> Given:
     """What the user owns, as far as a method with these needs may see it.
 
-    data: in place of the job's data sets (part of them, for a trial).
+    judge: the family's protocol for this run, which may offer something of its own and give other
+    data. data: in place of the job's data sets (part of them, for a trial).
     """
-    learnt = [opened.samples[role] for role in needs.data if role in opened.samples]
-    fixes = learnt[0] if learnt else opened.judge
+    if data is None and hasattr(judge, "data"):
+        data = judge.data()
+    data = {**opened.samples, **(data or {})}
+    fixes = next((data[role] for role in needs.data if role in data), None)
 
     def loader(role: str) -> Callable[[], BoundModel]:
         # What does not train is one model, the one measured as it came, also if it is a fresh one.
         trains = role in needs.models and needs.models[role].trains
-        return lambda: load_model(opened, role, fixes, seed if trains else 0)
+        return lambda: opened.load(role, data=fixes, seed=seed if trains else 0)
 
-    loaders = {role: loader(role) for role in opened.job.models}
-    return Given(needs, loaders=loaders, facts=opened.model_facts, data=data or opened.samples)
-
-
-def load_model(opened: Opened, role: str, data: Any, seed: int) -> BoundModel:
-    handle = opened.job.models[role]
-    try:
-        return handle.load(n_classes=opened.n_classes, data=data, seed=seed, device=opened.device)
-    except JobError as error:
-        raise JobError(p.under("models", role) for p in error.problems) from None
+    return Given(
+        needs,
+        loaders={role: loader(role) for role in opened.job.models},
+        facts=opened.model_facts,
+        data=data,
+        graphs=opened.graphs,
+        paths={role: handle.path for role, handle in opened.job.models.items()},
+        protocol=getattr(judge, "offer", None),
+    )
 
 
 def _work_folder(planned: Planned, out: Path) -> Path:
@@ -192,35 +205,24 @@ def _work_folder(planned: Planned, out: Path) -> Path:
 def _store(
     folder: Path,
     record: RunRecord,
-    opened: Opened,
-    logits: Tensor,
+    measured: Measured,
     fill: Callable[[Path], None],
 ) -> Path:
     with whole_folder(folder) as part:
         fill(part)
-        columns = scores(logits, opened.answers)
-        predictions.save_predictions(
-            predictions.from_arrays(
+        if measured.save is not None:
+            measured.save(part)
+        if measured.rows is not None:
+            found = predictions.from_arrays(
                 arm=record.run.arm,
                 seed=record.run.seed,
-                idx=columns["idx"],
-                terms=sample_terms(logits, opened.answers, opened.job.evaluate.metrics),
-                answers={**columns, "classes": opened.judge.classes},
-            ),
-            part,
-        )
+                idx=list(measured.rows) if isinstance(measured.rows, range) else measured.rows,
+                terms=measured.terms,
+                answers=measured.answers,
+            )
+            predictions.save_predictions(found, part)
         save_record(record, part)
     return folder
-
-
-def _geometry(opened: Opened, embedding: Tensor | None) -> dict[str, float]:
-    """The student's features beside the teacher's, where both are known."""
-    role = reference_role(opened.job)
-    path = opened.job.out / "references" / str(role) / EMBEDDING
-    if embedding is None or role is None or not path.is_file():
-        return {}
-    theirs = load_file(path)["embedding"]
-    return feature_geometry(embedding, theirs, opened.answers, opened.n_classes)
 
 
 def _training(ctx: Context) -> Training | None:

@@ -9,14 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bequeath.evidence.provenance import provenance
 from bequeath.evidence.record import Cost, DataSource, ModelSource, Run, RunRecord
-from bequeath.fleet.evaluate import describe, measure
 from bequeath.fleet.gates import Opened
+from bequeath.fleet.measured import Measured
 from bequeath.given.access import Needs
-from bequeath.given.bound import BoundModel
 from bequeath.train.budget import cpu_seconds, peak_memory, peak_resident
 
 
@@ -49,16 +47,17 @@ class Clock:
         )
 
 
-def record_of(
-    opened: Opened, run: Run, key: str, model: BoundModel, logits: Tensor, clock: Clock
-) -> RunRecord:
-    """The record of predictions that exist: only here do the judging labels meet them."""
+def record_of(opened: Opened, run: Run, key: str, measured: Measured, clock: Clock) -> RunRecord:
+    """The record of what was measured, with its cost and where everything came from."""
     job = opened.job
+    there: dict[str, Any] = {**opened.samples, **opened.graphs}
     return RunRecord(
         run=run,
-        metrics=measure(logits, opened.answers, job.evaluate.metrics),
+        metrics=measured.metrics,
         cost=clock.cost(),
-        model=describe(model, opened.judge, opened.device),
+        model=measured.model,
+        tables=measured.tables,
+        curves=measured.curves,
         provenance=provenance(
             job_hash=key,
             device=str(opened.device),
@@ -73,10 +72,9 @@ def record_of(
                 for role, ref in job.model_refs.items()
             },
             data={
-                role: DataSource(
-                    ref=ref.ref, hash=opened.samples[role].hash, n=len(opened.samples[role])
-                )
-                for role, ref in job.data_refs.items()
+                role: DataSource(ref=ref.ref, hash=held.hash, n=len(held))
+                for role, ref in {**job.data_refs, **job.graph_refs}.items()
+                for held in [there[role]]
             },
         ),
     )

@@ -26,6 +26,7 @@ from bequeath.job.job import Job
 from bequeath.kernel.errors import JobError, visible
 from bequeath.kernel.files import write_text
 from bequeath.kernel.units import show_seconds
+from bequeath.methods.catalog import family_of
 from bequeath.train.budget import Deadline
 
 
@@ -74,11 +75,14 @@ def render_report(out: Path) -> Path:
 
 
 def plan(opened: Opened) -> list[Planned]:
-    """Seeds first, then arms: stopped half way, every arm has had the same seeds."""
-    keys = {arm.label: arm_key(opened, arm) for arm in opened.job.arms}
-    return [
-        Planned(arm, seed, keys[arm.label]) for seed in opened.job.seeds for arm in opened.job.arms
-    ]
+    """Seeds first, then arms: stopped half way, every arm has had the same seeds.
+
+    Within a seed the family's `first` method comes first: the others are measured against it.
+    """
+    first = family_of(opened.job.want).first
+    arms = sorted(opened.job.arms, key=lambda arm: arm.method.name != first)
+    keys = {arm.label: arm_key(opened, arm) for arm in arms}
+    return [Planned(arm, seed, keys[arm.label]) for seed in opened.job.seeds for arm in arms]
 
 
 def _measure_references(opened: Opened) -> None:
@@ -106,12 +110,9 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: int, console: Console
         show = None if not console.quiet else False
         folder = run_one(opened, one, deadline.part(1 / (len(waiting) - i)), show)
         record = load_record(folder)
-        name = opened.job.evaluate.metrics[0]
-        console.print(
-            f"{label}: {name} {record.metrics[name].value:.4f} in "
-            f"{show_seconds(record.cost.wall_s)}",
-            highlight=False,
-        )
+        first = record.metrics.get(opened.job.evaluate.metrics[0])
+        found = f"{opened.job.evaluate.metrics[0]} {first.value:.4f} in" if first else "done in"
+        console.print(f"{label}: {found} {show_seconds(record.cost.wall_s)}", highlight=False)
 
 
 def _side_by_side(opened: Opened, waiting: list[Planned], jobs: int, deadline: Deadline) -> None:

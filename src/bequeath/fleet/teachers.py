@@ -84,7 +84,7 @@ def tell_saved(out: Path, planned: Sequence[Planned], console: Console) -> None:
 
 
 def _needs(planned: Planned) -> Needs:
-    return planned.arm.method.needs_for(planned.arm.config)
+    return planned.arm.needs
 
 
 def _asks(planned: Planned, role: str) -> bool:

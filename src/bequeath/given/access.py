@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, NoReturn
 
 from bequeath.kernel.errors import AccessDenied
+
+ANY = "*"  # the role that stands for every role not named otherwise
 
 
 class Access(IntEnum):
@@ -34,34 +36,58 @@ class ModelNeed:
     """access: the depth; trains: the method changes its weights (a fresh copy for each seed).
 
     embedding: the method reads what goes into the classifier, so the classifier must be known.
+    files: the method reads weight files and builds no module, so the architecture may stay unknown.
+    at_least: with the role `*`, how many such models there must be.
     """
 
     access: Access
     trains: bool = False
     optional: bool = False
     embedding: bool = False
+    files: bool = False
+    at_least: int = 1
 
 
 @dataclass(frozen=True)
 class DataNeed:
-    """labels: what may be seen of them; optional: the method runs without this data set."""
+    """labels: what may be seen of them; optional: the method runs without this data set.
+
+    at_least: with the role `*`, how many such data sets there must be.
+    """
 
     labels: Labels
     optional: bool = False
+    at_least: int = 1
 
 
 @dataclass(frozen=True)
 class Needs:
     """What a method must be given, by role (`teacher`, `student`, `train`, ...).
 
-    Whatever is not named here is sealed: a method cannot reach it. `same_classes`: all models and
-    data sets named here must agree on the number of classes.
+    Whatever is not named here is sealed: a method cannot reach it. The role `*` stands for every
+    other role of the job, see `over`. `same_classes`: all models and data sets named here must
+    agree on the number of classes.
     """
 
     models: Mapping[str, ModelNeed] = field(default_factory=dict)
     data: Mapping[str, DataNeed] = field(default_factory=dict)
     graphs: tuple[str, ...] = ()
     same_classes: bool = False
+
+    def over(self, models: Iterable[str], data: Iterable[str]) -> Needs:
+        """The same needs with `*` replaced by those of these roles that are not named, in order.
+
+        A `*` that nothing fills stays, as the role that is lacking.
+        """
+        return replace(self, models=_over(self.models, models), data=_over(self.data, data))
+
+
+def _over(needs: Mapping[str, Any], roles: Iterable[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for role, need in needs.items():
+        others = [one for one in roles if one not in needs] if role == ANY else [role]
+        found |= dict.fromkeys(others if len(others) >= need.at_least else [*others, ANY], need)
+    return found
 
 
 class SealedBatch(dict[str, Any]):

@@ -8,8 +8,9 @@ be searched); a method one does not trust must not be run at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from bequeath.given.access import Access, Labels, Needs, SealedBatch, deny
 from bequeath.given.data_schemes.select import noise_of
 from bequeath.given.facts import DataFacts, ModelFacts
+from bequeath.given.graphs import Graph, GraphView
 from bequeath.given.samples import Device, Samples
 
 if TYPE_CHECKING:
@@ -31,10 +33,12 @@ class Given:
 
     needs: of the method. loaders: role -> callable that makes the model. facts: role -> what is
     known of the model. data: role -> open data. few: role -> labels of each class for Labels.FEW.
+    graphs: role -> open graph. paths: role -> where a model's weights lie. protocol: what the
+    family's protocol offers to its methods (tasks, requests, a counted oracle).
     attempts: what was reached for and refused, in order.
     """
 
-    __slots__ = ("_data", "_model", "attempts", "roles")
+    __slots__ = ("_data", "_graph", "_model", "attempts", "protocol", "roles")
 
     def __init__(
         self,
@@ -44,25 +48,36 @@ class Given:
         data: Mapping[str, Samples],
         *,
         few: Mapping[str, int] | None = None,
+        graphs: Mapping[str, Graph] | None = None,
+        paths: Mapping[str, Path | None] | None = None,
+        protocol: Any = None,
     ):
         attempts: list[str] = []
         self.attempts = attempts
+        self.protocol = protocol
+        held = graphs or {}
         self.roles = {
             "models": tuple(role for role in needs.models if role in loaders),
             "data": tuple(role for role in needs.data if role in data),
+            "graphs": tuple(role for role in needs.graphs if role in held),
         }
 
         def model(role: str) -> ModelView:
             _declared("model", role, needs.models, loaders, attempts)
             known = facts.get(role, ModelFacts())
-            return ModelView(role, needs.models[role].access, known, loaders[role], attempts)
+            path = (paths or {}).get(role)
+            return ModelView(role, needs.models[role].access, known, loaders[role], attempts, path)
 
         def view(role: str) -> DataView:
             _declared("data set", role, needs.data, data, attempts)
             labels = needs.data[role].labels
             return DataView(role, labels, data[role], attempts, few=(few or {}).get(role, FEW))
 
-        self._model, self._data = model, view
+        def graph(role: str) -> GraphView:
+            _declared("graph", role, needs.graphs, held, attempts)
+            return GraphView(role, held[role], attempts)
+
+        self._model, self._data, self._graph = model, view, graph
 
     def model(self, role: str) -> ModelView:
         """The model of a role. AccessDenied when undeclared, LookupError when not given."""
@@ -71,6 +86,10 @@ class Given:
     def data(self, role: str) -> DataView:
         """The data set of a role. AccessDenied when undeclared, LookupError when not given."""
         return self._data(role)
+
+    def graph(self, role: str) -> GraphView:
+        """The graph of a role, without the triples that judge. AccessDenied when undeclared."""
+        return self._graph(role)
 
     def has_model(self, role: str) -> bool:
         """Whether a declared (perhaps optional) model was given."""
@@ -84,7 +103,7 @@ class Given:
 class ModelView:
     """A model, as far as `access` goes. `facts` are public to all."""
 
-    __slots__ = ("_attempts", "_load", "access", "facts", "role")
+    __slots__ = ("_attempts", "_load", "_where", "access", "facts", "role")
 
     def __init__(
         self,
@@ -93,6 +112,7 @@ class ModelView:
         facts: ModelFacts,
         loader: Callable[[], BoundModel],
         attempts: list[str],
+        path: Path | None = None,
     ):
         self.role, self.access, self.facts = role, access, facts
         self._attempts = attempts
@@ -106,7 +126,12 @@ class ModelView:
                 )
             return loader()
 
-        self._load = load
+        def where() -> Path | None:
+            if access < Access.WEIGHTS:
+                deny(f"the method may not read the weight files of model `{role}`", attempts)
+            return path
+
+        self._load, self._where = load, where
 
     def __repr__(self) -> str:
         return f"ModelView({self.role!r}, {self.access.name})"
@@ -114,6 +139,12 @@ class ModelView:
     @property
     def n_classes(self) -> int | None:
         return self.facts.n_classes
+
+    @property
+    def path(self) -> Path | None:
+        """The local file or folder of its weights, None when it has none. AccessDenied below
+        WEIGHTS."""
+        return self._where()
 
     def load(self) -> BoundModel:
         """The model itself, made anew at each call. AccessDenied below WEIGHTS."""
@@ -228,7 +259,7 @@ class DataView:
 
 
 def _declared(
-    what: str, role: str, needs: Mapping[str, Any], given: Mapping[str, Any], attempts: list[str]
+    what: str, role: str, needs: Collection[str], given: Mapping[str, Any], attempts: list[str]
 ) -> None:
     if role not in needs:
         deny(f"the method may not see {what} `{role}`: its Needs do not declare it", attempts)

@@ -53,6 +53,14 @@ class ModelHandle:
         """What can be seen to be wrong without torch: missing files, broken headers, names."""
         return list(self._static()[1])
 
+    @property
+    def path(self) -> Path | None:
+        """The local file or folder its weights are read from; None for a fresh or served model."""
+        if self.options.weights is not None:
+            return Path(self.options.weights)
+        there = Path(self._rest)
+        return there if self._scheme in ("file", "hf") and there.exists() else None
+
     def examine(self, data: DataFacts | None = None) -> ModelFacts:
         """Build the model without memory and compare it with its weights and with the data.
 

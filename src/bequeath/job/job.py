@@ -8,14 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bequeath.given.access import Needs
 from bequeath.job.document import Document
 from bequeath.job.sections import Evaluate
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.methods.contract import Method, MethodConfig
+from bequeath.methods.family import Settings
 from bequeath.train.config import Budget, Train
 
 if TYPE_CHECKING:
     from bequeath.given.data import DataHandle
+    from bequeath.given.graphs import GraphHandle
     from bequeath.given.models import ModelHandle
 
 
@@ -23,13 +26,15 @@ if TYPE_CHECKING:
 class Arm:
     """One line of the comparison: a method with its settings.
 
-    label: its name in folders and reports. added: a baseline nobody asked for.
+    label: its name in folders and reports. needs: what it is given, at these settings and with
+    the roles of this job in place of `*`. added: a baseline nobody asked for.
     index: its place in the list under `method:`, None where `method:` is no list.
     """
 
     label: str
     method: Method
     config: MethodConfig
+    needs: Needs = field(default_factory=Needs)
     added: bool = False
     index: int | None = None
     reference: str = ""
@@ -57,8 +62,9 @@ class Job:
     arms: tuple[Arm, ...]
     model_refs: Mapping[str, Reference]
     data_refs: Mapping[str, Reference]
-    graphs: Mapping[str, str]
+    graph_refs: Mapping[str, Reference]
     evaluate: Evaluate
+    protocol: Settings | None
     seeds: tuple[int, ...]
     budget: Budget
     train: Train
@@ -80,6 +86,18 @@ class Job:
         from bequeath.given.data import data_handle
 
         return {k: data_handle(k, r.ref, r.options) for k, r in self.data_refs.items()}
+
+    @cached_property
+    def graphs(self) -> dict[str, GraphHandle]:
+        """role -> lazy handle."""
+        from bequeath.given.graphs import graph_handle
+
+        return {k: graph_handle(k, r.ref, r.options) for k, r in self.graph_refs.items()}
+
+    @property
+    def judged(self) -> bool:
+        """Whether there is a data set that judges."""
+        return self.evaluate.data in self.data_refs
 
     @property
     def name(self) -> str:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from bequeath.given.access import Labels, Needs
+from bequeath.given.access import ANY, Labels, Needs
 from bequeath.job import words
 from bequeath.job.job import Arm, Job
 from bequeath.kernel.codes import CODES
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
 def meaning_problems(job: Job) -> list[Problem]:
     """Every contradiction that references, headers and the methods' needs show, located."""
-    needs = [(arm, arm.method.needs_for(arm.config)) for arm in job.arms]
     problems = [
-        *_missing(job, needs),
-        *_unused(job, needs),
-        *_judge(job, needs),
+        *_missing(job),
+        *_unused(job),
+        *_judge(job),
         *_static(job),
         *_out(job),
     ]
@@ -34,24 +33,30 @@ def meaning_problems(job: Job) -> list[Problem]:
     return job.located(problems)
 
 
-def _missing(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
-    given = {"models": job.model_refs, "data": job.data_refs, "graphs": job.graphs}
+def _missing(job: Job) -> Iterable[Problem]:
+    given = _given(job)
     lacking: dict[tuple[str, str], list[Arm]] = {}
-    for arm, need in needs:
-        for section, role in _required(need):
+    for arm in job.arms:
+        for section, role in _required(arm.needs):
             if role not in given[section]:
                 lacking.setdefault((section, role), []).append(arm)
     for (section, role), arms in lacking.items():
         names = ", ".join(f"`{arm.label}`" for arm in arms)
         verb = "needs" if len(arms) == 1 else "need"
-        used = {role for _, need in needs for role in _named(need, section)}
+        noun = {"models": "model", "data": "data set", "graphs": "graph"}[section]
+        if role == ANY:
+            least = max(_named(arm.needs, section)[ANY].at_least for arm in arms)
+            there = section in job.document.plain
+            message = f"{names} {verb} at least {least} {noun}s, under names of your own"
+            yield Problem("G401", message, (section,) if there else ("method",))
+            continue
+        used = {role for arm in job.arms for role in _named(arm.needs, section)}
         spare = [name for name in given[section] if name not in used]
         meant = words.near(role, spare)
         label = f"rename `{meant}` to `{role}`?" if meant else f"add `{role}:` here"
         at = (section, meant) if meant else (section,)
         if section not in job.document.plain:
             at, label = ("method",), f"add `{section}: {{{role}: ...}}`"
-        noun = {"models": "model", "data": "data set", "graphs": "graph"}[section]
         yield Problem("G401", f"{names} {verb} a {noun} `{role}`", at, label)
 
 
@@ -61,17 +66,23 @@ def _required(need: Needs) -> Iterable[tuple[str, str]]:
     yield from (("graphs", role) for role in need.graphs)
 
 
-def _named(need: Needs, section: str) -> Iterable[str]:
+def _named(need: Needs, section: str) -> Any:
     return {"models": need.models, "data": need.data, "graphs": need.graphs}[section]
 
 
-def _unused(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
-    asked = [need for arm, need in needs if not arm.added]
-    reference = catalog.family_of(job.want).reference
-    spared: dict[str, set[str | None]] = {"models": {reference}, "data": {job.evaluate.data}}
-    given = {"models": job.model_refs, "data": job.data_refs, "graphs": job.graphs}
-    if job.evaluate.data not in job.data_refs:  # then one of the unused was probably meant
-        given = {**given, "data": {}}
+def _given(job: Job) -> dict[str, Mapping[str, Any]]:
+    return {"models": job.model_refs, "data": job.data_refs, "graphs": job.graph_refs}
+
+
+def _unused(job: Job) -> Iterable[Problem]:
+    asked = [arm.needs for arm in job.arms if not arm.added]
+    family = catalog.family_of(job.want)
+    spared: dict[str, set[str | None]] = {"models": {family.reference, *family.judges}}
+    if family.judge != "none":
+        spared["data"] = {job.evaluate.data}
+    given = _given(job)
+    if family.judge == "required" and not job.judged:
+        given = {**given, "data": {}}  # one of the unused was probably meant
     for section, roles in given.items():
         used = {role for need in asked for role in _named(need, section)}
         for role in roles:
@@ -86,18 +97,24 @@ def _unused(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
                 )
 
 
-def _judge(job: Job, needs: list[tuple[Arm, Needs]]) -> Iterable[Problem]:
+def _judge(job: Job) -> Iterable[Problem]:
     role = job.evaluate.data
     judge = job.data_refs.get(role)
+    written = job.document.plain.get("evaluate")
+    written = isinstance(written, dict) and "data" in written
+    needed = {"required": True, "optional": written, "none": False}
+    if judge is None and not needed[catalog.family_of(job.want).judge]:
+        return
     if judge is None:
-        written = isinstance(job.document.plain.get("evaluate"), dict)
         at = ("evaluate", "data") if written else ("data",)
         label = words.one_of(role, job.data_refs)
         remedy = f"add `{role}:` under `data:`, or name another with `evaluate: {{data: ...}}`"
         yield Problem("G403", f"there is no data set `{role}` to judge by", at, label, (remedy,))
         return
     # labels seen in training are what must not judge; unlabelled test data may be adapted to
-    labelled = {n for _, need in needs for n, one in need.data.items() if one.labels > Labels.NONE}
+    labelled = {
+        n for arm in job.arms for n, one in arm.needs.data.items() if one.labels > Labels.NONE
+    }
     for name in sorted(labelled & job.data_refs.keys()):
         other = job.data_refs[name]
         if (other.ref, other.options) == (judge.ref, judge.options):
@@ -115,6 +132,7 @@ def _static(job: Job) -> Iterable[Problem]:
     handles: list[tuple[str, str, Any]] = [
         *(("models", role, handle) for role, handle in job.models.items()),
         *(("data", role, handle) for role, handle in job.data.items()),
+        *(("graphs", role, handle) for role, handle in job.graphs.items()),
     ]
     for section, role, handle in handles:
         try:
@@ -154,8 +172,7 @@ def class_problems(
 
     models, data: facts by role. What is not known (None) disagrees with nothing.
     """
-    needs = [arm.method.needs_for(arm.config) for arm in job.arms]
-    wanted = [need for need in needs if need.same_classes]
+    wanted = [arm.needs for arm in job.arms if arm.needs.same_classes]
     if not wanted:
         return []
     # training data first: of two that differ, it is the other that is blamed

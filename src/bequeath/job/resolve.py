@@ -10,18 +10,24 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from bequeath.given.graph_options import GRAPH_OPTIONS
 from bequeath.given.options import DATA_OPTIONS, MODEL_OPTIONS, parse_ref
 from bequeath.job import words
 from bequeath.job.arms import resolve_arms
 from bequeath.job.checks import Basket, check, unknown_key
 from bequeath.job.document import Document
-from bequeath.job.job import Job, Reference
+from bequeath.job.job import Arm, Job, Reference
 from bequeath.job.sections import Evaluate, Top
 from bequeath.job.variables import filled
 from bequeath.kernel.errors import JobError
-from bequeath.methods.family import FAMILIES
+from bequeath.methods.family import Settings, families, family_of
 from bequeath.train.config import Budget, Train
 
+NOUNS = {
+    "models": ("model", "zoo:resnet8"),
+    "data": ("data set", "npz:photos.npz"),
+    "graphs": ("graph", "kg:FOLDER"),
+}
 ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 SECTIONS: dict[str, type[BaseModel]] = {"evaluate": Evaluate, "budget": Budget, "train": Train}
 
@@ -46,17 +52,24 @@ def resolve(document: Document, *, allow_code: bool = False) -> Job:
     want = _want(basket, data)
     models = _references(basket, data, "models", MODEL_OPTIONS, allow_code)
     sets = _references(basket, data, "data", DATA_OPTIONS, allow_code)
+    graphs = _references(basket, data, "graphs", GRAPH_OPTIONS, allow_code)
+    evaluate = values["evaluate"]
+    protocol = None
+    if want is not None:
+        evaluate = _judged_by(basket, want, evaluate)
+        protocol = _protocol(basket, want, data.get("protocol"))
     arms = resolve_arms(basket, want, data.get("method"), values["baselines"], allow_code)
     if basket.found:
         raise JobError(_in_order(basket))
     assert want is not None
     return Job(
         want=want,
-        arms=tuple(arms),
+        arms=tuple(_with_needs(arm, want, models, sets, evaluate.data) for arm in arms),
         model_refs=models,
         data_refs=sets,
-        graphs=values["graphs"],
-        evaluate=values["evaluate"],
+        graph_refs=graphs,
+        evaluate=evaluate,
+        protocol=protocol,
         seeds=values["seeds"],
         budget=values["budget"],
         train=values["train"],
@@ -77,7 +90,7 @@ def _sections(basket: Basket, data: Mapping[str, Any]) -> dict[str, Any]:
             basket.add("J102", f"`{key}` is a mapping", (key,), label=label)
             written = {}
         values[key] = check(basket, model, written, (key,), f"`{key}`") or model()
-    for key in ("seeds", "out", "baselines", "graphs", "extends", "vars"):
+    for key in ("seeds", "out", "baselines", "extends", "vars"):
         info = Top.model_fields[key]
         values[key] = info.get_default()
         if data.get(key) is None:
@@ -105,17 +118,57 @@ def _said(error: ValidationError, key: str) -> str:
 def _want(basket: Basket, data: Mapping[str, Any]) -> str | None:
     want = data.get("want")
     if want is None:
-        label = f"one of: {', '.join(FAMILIES)}"
+        label = f"one of: {', '.join(families())}"
         at = ("want",) if "want" in data else ()
         basket.add("J104", "the job does not say what you `want`", at, label=label)
         if not at:
             basket.found[-1] = basket.found[-1].located(basket.document.root.place)
         return None
-    if not isinstance(want, str) or want not in FAMILIES:
-        label = words.one_of(str(want), FAMILIES)
+    if not isinstance(want, str) or want not in families():
+        label = words.one_of(str(want), families())
         basket.add("J102", f"`want` cannot be `{words.shown(want)}`", ("want",), label=label)
         return None
     return want
+
+
+def _judged_by(basket: Basket, want: str, evaluate: Evaluate) -> Evaluate:
+    """With the family's own metric where none is named. J102 for one the family does not know."""
+    known = family_of(want).metrics
+    for i, name in enumerate(evaluate.metrics):
+        at = ("evaluate", "metrics", i)
+        if name not in known:
+            message = f"`want: {want}` has no metric `{words.shown(name)}`"
+            basket.add("J102", message, at, label=words.one_of(name, known))
+        elif name in evaluate.metrics[:i]:
+            basket.add("J102", f"the metric `{name}` is named twice", at)
+    if evaluate.metrics:
+        return evaluate
+    return evaluate.model_copy(update={"metrics": tuple(known)[:1]})
+
+
+def _protocol(basket: Basket, want: str, written: Any) -> Settings | None:
+    """`protocol:`, typed by the family."""
+    model = family_of(want).protocol
+    if model is None:
+        if written is not None:
+            basket.add("J103", f"`want: {want}` takes no `protocol`", ("protocol",), key=True)
+        return None
+    if written is not None and not isinstance(written, dict):
+        label = f"its keys: {', '.join(words.settings(model))}"
+        basket.add("J102", "`protocol` is a mapping", ("protocol",), label=label)
+        return None
+    return check(basket, model, written or {}, ("protocol",), f"`protocol` of `want: {want}`")
+
+
+def _with_needs(
+    arm: Arm, want: str, models: Mapping[str, Any], data: Mapping[str, Any], judge: str
+) -> Arm:
+    """What judges is never among the roles that `*` stands for."""
+    judges = family_of(want).judges
+    needs = arm.method.needs_for(arm.config).over(
+        [role for role in models if role not in judges], [role for role in data if role != judge]
+    )
+    return replace(arm, needs=needs)
 
 
 def _references(
@@ -125,7 +178,7 @@ def _references(
     schemes: Mapping[str, type[BaseModel]],
     allow_code: bool,
 ) -> dict[str, Reference]:
-    """`models:` or `data:`: role -> reference."""
+    """`models:`, `data:` or `graphs:`: role -> reference."""
     written = data.get(section)
     if written is None:
         return {}
@@ -151,12 +204,11 @@ def _reference(
     schemes: Mapping[str, type[BaseModel]],
     allow_code: bool,
 ) -> Reference | None:
-    noun = "model" if at[0] == "models" else "data set"
+    noun, example = NOUNS[at[0]]
     here = f"{noun} `{at[1]}`"
     if isinstance(value, str):
         value = {"ref": value}
     if not isinstance(value, dict) or not isinstance(value.get("ref"), str):
-        example = "zoo:resnet8" if noun == "model" else "npz:photos.npz"
         label = f"a reference, e.g. {example}, or a mapping with `ref:` and its settings"
         code = "J104" if isinstance(value, dict) and "ref" not in value else "J102"
         place = (*at, "ref") if isinstance(value, dict) and "ref" in value else at

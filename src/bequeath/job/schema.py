@@ -8,11 +8,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, create_model
 from pydantic.json_schema import models_json_schema
 
+from bequeath.given.graph_options import GRAPH_OPTIONS
 from bequeath.given.options import DATA_OPTIONS, MODEL_OPTIONS
 from bequeath.job.sections import Top
 from bequeath.methods import catalog
 from bequeath.methods.contract import Method
-from bequeath.methods.family import FAMILIES
+from bequeath.methods.family import families, family_of
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 TEMPLATE = "#/$defs/{model}"
@@ -20,11 +21,19 @@ TEMPLATE = "#/$defs/{model}"
 
 def job_schema(want: str | None = None) -> dict[str, Any]:
     """The schema of jobs of one family, or of all (then `want` decides what `method` takes)."""
-    wants = [want] if want else list(FAMILIES)
+    wants = [want] if want else list(families())
     arms = {w: [_arm_model(m) for m in catalog.methods_of(w).values()] for w in wants}
     models: list[type[BaseModel]] = [Top]
     models += [arm for group in arms.values() for arm in group]
-    models += [*MODEL_OPTIONS.values(), *DATA_OPTIONS.values()]
+    protocols = {w: p for w in wants if (p := family_of(w).protocol) is not None}
+    models += [*protocols.values()]
+    schemes_of: dict[str, Any] = {
+        "models": MODEL_OPTIONS,
+        "data": DATA_OPTIONS,
+        "graphs": GRAPH_OPTIONS,
+    }
+    options = {model for schemes in schemes_of.values() for model in schemes.values()}
+    models += options
     unique = [(model, "validation") for model in dict.fromkeys(models)]
     refs, shared = models_json_schema(unique, by_alias=True, ref_template=TEMPLATE)  # type: ignore[arg-type]
     defs = shared["$defs"]
@@ -32,17 +41,26 @@ def job_schema(want: str | None = None) -> dict[str, Any]:
     job = defs.pop(name[Top])
     properties = job["properties"]
     properties["want"] = {"enum": wants, "description": properties["want"]["description"]}
-    for section, schemes in (("models", MODEL_OPTIONS), ("data", DATA_OPTIONS)):
+    for section, schemes in schemes_of.items():
         title = f"{section}-reference"
         defs[title] = _reference({s: defs[name[model]] for s, model in schemes.items()})
         properties[section]["additionalProperties"] = {"$ref": TEMPLATE.format(model=title)}
         properties[section].pop("default", None)
-    for model in {*MODEL_OPTIONS.values(), *DATA_OPTIONS.values()}:
+    for model in options:
         defs.pop(name[model], None)
     choices = []
     for w in wants:
         defs[f"method-{w}"] = _method(w, [name[arm] for arm in arms[w]])
-        then = {"properties": {"method": {"$ref": TEMPLATE.format(model=f"method-{w}")}}}
+        metrics = {"items": {"enum": list(family_of(w).metrics)}}
+        then = {
+            "properties": {
+                "method": {"$ref": TEMPLATE.format(model=f"method-{w}")},
+                "protocol": {"$ref": TEMPLATE.format(model=name[protocols[w]])}
+                if w in protocols
+                else {"type": "null"},
+                "evaluate": {"properties": {"metrics": metrics}},
+            }
+        }
         choices.append({"if": {"properties": {"want": {"const": w}}}, "then": then})
     # a job that extends another may leave out what the other says
     whole = {"if": {"not": {"required": ["extends"]}}, "then": {"required": job.pop("required")}}

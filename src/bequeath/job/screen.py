@@ -15,7 +15,7 @@ from bequeath.job.words import shown
 from bequeath.kernel.errors import Problem, spans
 from bequeath.kernel.units import show_size
 from bequeath.methods.contract import Method
-from bequeath.methods.family import FAMILIES
+from bequeath.methods.family import families
 
 STYLES = {
     "error": "bold red",
@@ -42,7 +42,7 @@ def coloured(problem: Problem) -> Text:
 def method_table(methods: Sequence[Method]) -> RenderableType:
     """Families with what one owns and gets, and their methods."""
     parts: list[RenderableType] = []
-    for want, family in FAMILIES.items():
+    for want, family in families().items():
         here = [method for method in methods if method.want == want]
         if not here:
             continue

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from bequeath.job.words import one_of
-from bequeath.metrics.names import NAMES
 from bequeath.train.config import Budget, Strict, Train
 
 MAX_SEEDS = 1000
@@ -40,29 +38,18 @@ Seeds = Annotated[
 ]
 
 
-def _metrics(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if name not in NAMES:
-            raise ValueError(f"there is no metric `{name}`; {one_of(name, NAMES)}")
-    if len(set(names)) < len(names):
-        raise ValueError("a metric is named twice")
-    return names
-
-
 class Evaluate(Strict):
     """What the results are judged by."""
 
     data: str = Field(
         default="test", description="the data set that judges, by its name under `data:`"
     )
-    metrics: Annotated[tuple[str, ...], AfterValidator(_metrics)] = Field(
-        default=("accuracy",),
-        min_length=1,
-        description=f"the first decides; there are: {', '.join(NAMES)}",
-        json_schema_extra={"items": {"type": "string", "enum": list(NAMES)}},
+    metrics: tuple[str, ...] = Field(
+        default=(),
+        description="the first decides (default: the family's first); `bequeath list` names them",
     )
     margin: float = Field(
-        default=0.01, gt=0, lt=1, description="a difference below this counts as none (equivalence)"
+        default=0.01, gt=0, description="a difference below this counts as none (equivalence)"
     )
 
 
@@ -73,7 +60,10 @@ class Top(Strict):
     method: Any = Field(description="a method's name, a mapping with its settings, or a list")
     models: dict[str, Any] = Field(default={}, description="role -> reference of a model")
     data: dict[str, Any] = Field(default={}, description="role -> reference of a data set")
-    graphs: dict[str, str] = Field(default={}, description="role -> reference of a graph")
+    graphs: dict[str, Any] = Field(default={}, description="role -> reference of a graph")
+    protocol: Any = Field(
+        default=None, description="what the family fixes for every method (tasks, requests, ...)"
+    )
     evaluate: Evaluate = Field(default=Evaluate(), description="what the results are judged by")
     seeds: Seeds = Field(default=(0, 1, 2), description="how many seeds (5: 0 to 4), or which")
     budget: Budget = Field(default=Budget(), description="what the job may cost")

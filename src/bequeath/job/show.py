@@ -27,8 +27,9 @@ def resolved(job: Job) -> dict[str, Any]:
         "method": asked if any(arm.index is not None for arm in job.arms) else asked[0],
         "models": {role: _reference(ref) for role, ref in job.model_refs.items()},
         "data": {role: _reference(ref) for role, ref in job.data_refs.items()},
-        "graphs": dict(job.graphs),
+        "graphs": {role: _reference(ref) for role, ref in job.graph_refs.items()},
         "evaluate": _dump(job.evaluate),
+        **({} if job.protocol is None else {"protocol": _dump(job.protocol)}),
         "seeds": list(job.seeds),
         "budget": _dump(job.budget),
         "train": _dump(job.train),
@@ -140,9 +141,9 @@ def _origin(job: Job, at: JobPath) -> str:
     short = at[-1] in ("ref", "name") and _is_text(document.plain, at[:-1])
     if short:
         return document.origin(at[:-1])
-    if at[0] in ("models", "data") and len(at) >= 3:
-        refs = job.model_refs if at[0] == "models" else job.data_refs
-        ref = refs[str(at[1])]
+    refs = {"models": job.model_refs, "data": job.data_refs, "graphs": job.graph_refs}
+    if at[0] in refs and len(at) >= 3:
+        ref = refs[str(at[0])][str(at[1])]
         if at[2] in ref.query:
             bare = _is_text(document.plain, at[:2])
             return document.origin(at[:2] if bare else (*at[:2], "ref"))

@@ -15,7 +15,7 @@ import bequeath.methods as home
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import digest
 from bequeath.methods.contract import Method
-from bequeath.methods.family import FAMILIES, Family
+from bequeath.methods.family import families, family_of
 
 ENTRY_POINTS = "bequeath.methods"
 
@@ -29,20 +29,16 @@ def methods_of(want: str) -> dict[str, Method]:
 def all_methods() -> dict[str, Method]:
     """name -> method, in the order of families, then names. Two of one name are an error."""
     found: dict[str, Method] = {}
-    for family in FAMILIES:
+    for family in families():
         package = importlib.import_module(f"{home.__name__}.{family}")
         for entry in sorted(pkgutil.iter_modules(package.__path__), key=lambda m: m.name):
-            module = importlib.import_module(f"{package.__name__}.{entry.name}")
-            _collect(found, module)
+            if not entry.name.startswith("_"):
+                _collect(found, importlib.import_module(f"{package.__name__}.{entry.name}"))
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda p: p.name):
         loaded = point.load()
         for one in [loaded] if isinstance(loaded, Method) else _methods_in(loaded):
             _add(found, one)
     return found
-
-
-def family_of(want: str) -> Family:
-    return FAMILIES[want]
 
 
 def from_file(reference: str, base: Path) -> Method:
@@ -85,3 +81,6 @@ def _add(found: dict[str, Method], one: Method) -> None:
     if one.name in found:
         raise TypeError(f"two methods are called `{one.name}`: {found[one.name].file}, {one.file}")
     found[one.name] = one
+
+
+__all__ = ["all_methods", "families", "family_of", "from_file", "methods_of"]

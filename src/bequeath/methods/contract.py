@@ -17,26 +17,22 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from bequeath.given.access import Needs
+from bequeath.methods.family import Settings
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-class MethodConfig(BaseModel):
+class MethodConfig(Settings):
     """Base of a method's settings. Every field has a default, bounds, a description and a source.
 
     Write `Field(4.0, gt=0, description="...", json_schema_extra={"source": "...", "search": ...})`.
     `source` says where the default comes from; `search` is `["log"|"linear"|"choice", low, high]`.
     """
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
 
 
 @dataclass(frozen=True)
@@ -64,10 +60,14 @@ class Outcome:
     """What a method hands back.
 
     models: role -> the model (a `BoundModel`: predicts from a batch, saves as an ordinary model).
-    notes: facts the report should show (a count, a ratio), JSON values only.
+    answer: what a family without a model hands back (ranks, a plan, a trace), in the family's own
+    type; its protocol measures it. folder: a folder below `ctx.store` that becomes `model/` of the
+    run. notes: facts the report should show (a count, a ratio), JSON values only.
     """
 
     models: dict[str, nn.Module] = field(default_factory=dict)
+    answer: Any = None
+    folder: Path | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
 

@@ -1,31 +1,75 @@
-"""The ten families: what a user writes in `want:`, what they own and what they get."""
+"""What a family of methods says of itself: what a user owns, gets, and how it is judged.
+
+A family is a folder of `methods/` whose `__init__.py` holds a docstring for readers and a `FAMILY`.
+`want:` in a job names the folder.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+import bequeath.methods as home
+from bequeath.metrics.names import NAMES, Direction
+
+
+class Settings(BaseModel):
+    """Base of what a job sets by itself: every field has a default, bounds and a description."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
 
 
 @dataclass(frozen=True)
 class Family:
-    """baselines: methods added to every job of the family, to answer "was it worth it?".
+    """What is the same for all methods of a family.
 
-    reference: the role shown beside the results as it came (the teacher's own quality).
-    result: the role of the model a method hands back.
+    own, get: in a few words, for lists. baselines: methods added to every job of the family, to
+    answer "was it worth it?". first: the method whose runs come first for each seed, because the
+    others are measured against what it left (a model retrained without the forgotten data).
+    reference: the model role shown beside the results as it came (the teacher's own quality).
+    result: the role of the model a method hands back; None: no model comes out. judge: whether the
+    job must name a data set that judges; judge_labelled: whether it must have labels. judges: model
+    roles that only the evaluator uses; no method is offered them. trial: a few steps of training
+    tell what a run will cost. metrics: name -> direction of what `evaluate.metrics` may name; the
+    first is the default. protocol: the settings of `protocol:` in a job, the same for every arm.
     """
 
     own: str
     get: str
     baselines: tuple[str, ...] = ()
+    first: str | None = None
     reference: str | None = None
-    result: str = "model"
+    result: str | None = "model"
+    judge: Literal["required", "optional", "none"] = "required"
+    judge_labelled: bool = True
+    judges: tuple[str, ...] = ()
+    trial: bool = False
+    metrics: Mapping[str, Direction] = field(default_factory=lambda: dict(NAMES))
+    protocol: type[Settings] | None = None
 
 
-FAMILIES: dict[str, Family] = {
-    "distill": Family(
-        own="a teacher (weights, logits, labels only, or its text)",
-        get="a student",
-        baselines=("ce",),
-        reference="teacher",
-        result="student",
-    ),
-}
+@cache
+def families() -> dict[str, Family]:
+    """want -> family, by name. TypeError for a folder that declares none."""
+    found = {}
+    for entry in sorted(pkgutil.iter_modules(home.__path__), key=lambda m: m.name):
+        if not entry.ispkg:
+            continue
+        package = importlib.import_module(f"{home.__name__}.{entry.name}")
+        family = getattr(package, "FAMILY", None)
+        if not isinstance(family, Family):
+            raise TypeError(f"methods/{entry.name}/__init__.py declares no FAMILY")
+        found[entry.name] = family
+    return found
+
+
+def family_of(want: str) -> Family:
+    return families()[want]

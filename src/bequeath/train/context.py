@@ -45,8 +45,9 @@ class Context:
 
     store: the run's own folder, for checkpoints, the log and scratch.
     budget: when to stop; memory: the largest resident memory in bytes; show: progress on the
-    terminal (None: only if there is one). `now` tells a step where its fit is; `notes` are facts
-    for the record; `fits` are the results of the fits so far, by name.
+    terminal (None: only if there is one); on_stage: who measures what `stage` hands over. `now`
+    tells a step where its fit is; `notes` are facts for the record; `fits` are the results of the
+    fits so far, by name.
     """
 
     seed: int
@@ -59,6 +60,7 @@ class Context:
     now: Position = field(default_factory=Position)
     notes: dict[str, Any] = field(default_factory=dict)
     fits: dict[str, FitResult] = field(default_factory=dict)
+    on_stage: Callable[[str, dict[str, Any]], None] | None = None
 
     def __post_init__(self) -> None:
         self.store = Path(self.store)
@@ -101,6 +103,15 @@ class Context:
     def accelerator(self, precision: str | None = None) -> Accelerator:
         """The process's accelerator for this device and precision."""
         return accelerator_for(self.device, precision or self.train.precision)
+
+    def stage(self, name: str, **objects: Any) -> None:
+        """Hand over what a method that works in stages has now (after a task, after a request).
+
+        The family's protocol measures it on the spot; nothing comes back. A run that goes on after
+        a stop hands over its stages again.
+        """
+        if self.on_stage is not None:
+            self.on_stage(name, objects)
 
     def fit(
         self,

@@ -1,0 +1,189 @@
+"""Reading files of triples and of texts; what a scheme hands back. No torch, no NumPy."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from bequeath.given.data_schemes.source import fail, local, missing_path
+from bequeath.kernel.errors import JobError, JobPath, Problem
+
+SPLITS = ("train", "valid", "test")
+NAMES = "names"  # `text: names`: the entity's own name is its text
+TEXT_FILE = "entity2text.txt"
+
+Triple = tuple[str, str, str]
+
+_FIRST = 100  # lines that `find` looks at
+_NAMED = 5  # lines that an error names before it only counts
+
+
+@dataclass
+class Found:
+    """What is known before all is read. files: split (and `text`) -> path."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass
+class Splits:
+    """Triples by names, as the files have them, and entity -> text (None: the graph has none).
+
+    where: split -> where an error about it belongs in the graph's part of the job.
+    """
+
+    triples: dict[str, list[Triple]]
+    texts: dict[str, str] | None = None
+    where: dict[str, JobPath] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def read_triples(path: Path, sep: str, at: JobPath, most: int | None = None) -> list[Triple]:
+    """(head, relation, tail) of each line that is not blank. JobError D281, D202.
+
+    most: read only so many lines.
+    """
+    triples: list[Triple] = []
+    wrong: list[tuple[int, str]] = []
+    for number, line in islice(_lines(path, at), most):
+        parts = [part.strip() for part in line.split(sep)]
+        if len(parts) == 3 and all(parts):
+            triples.append((parts[0], parts[1], parts[2]))
+        elif line.strip():
+            empty = len(parts) == 3
+            wrong.append((number, "an empty name" if empty else f"{len(parts)} columns"))
+    if wrong:
+        first = "; ".join(f"line {n}: {what}" for n, what in wrong[:_NAMED])
+        between = "tabs" if sep == "\t" else f"`{sep}`"
+        fail(
+            "D281",
+            f"{_count(len(wrong), 'line')} of `{path}` {'is' if len(wrong) == 1 else 'are'} "
+            f"no triple of head, relation and tail separated by {between}",
+            at=at,
+            notes=(first + ("; ..." if len(wrong) > _NAMED else ""),),
+            remedies=("mend these lines", "say `sep` if another character is between the names"),
+        )
+    return triples
+
+
+def read_texts(path: Path) -> tuple[dict[str, str], int]:
+    """Entity -> text of a file of lines `entity TAB text`; how many lines repeat an entity.
+
+    Of several lines about one entity the first counts. JobError D286, D202.
+    """
+    texts: dict[str, str] = {}
+    repeated = 0
+    at: JobPath = ("text",)
+    wrong: list[int] = []
+    for number, line in _lines(path, at):
+        entity, tab, text = line.partition("\t")
+        entity, text = entity.strip(), " ".join(text.split())
+        if entity and not text and tab:
+            continue  # listed, and nothing said of it: it is missing
+        if not entity or not text:
+            wrong.extend([number] if line.strip() else [])
+        elif entity in texts:
+            repeated += 1
+        else:
+            texts[entity] = text
+    if wrong:
+        numbers = ", ".join(str(n) for n in wrong[:_NAMED])
+        fail(
+            "D286",
+            f"{_count(len(wrong), 'line')} of `{path}` say no text of an entity",
+            at=at,
+            notes=(f"line {numbers}{', ...' if len(wrong) > _NAMED else ''}",),
+            remedies=("write lines of the form: entity, a tab, its text",),
+        )
+    return texts, repeated
+
+
+def text_of(entity: str) -> str:
+    """An entity's own name as words."""
+    return entity.replace("_", " ").strip() or entity
+
+
+def find_files(files: dict[str, Path], sep: str, options: Any) -> Found:
+    """The problems that listings and the first lines of these files show."""
+    found = Found(dict(files))
+    for split, path in files.items():
+        try:
+            if problem := missing_path(path, folder=False):
+                raise JobError(problem)
+            read_triples(path, sep, _at(split, options), _FIRST)
+        except JobError as error:
+            found.problems += [_moved(p, _at(split, options)) for p in error.problems]
+    if options.text not in (None, NAMES):
+        path = local(options.text)
+        if problem := missing_path(path, folder=False):
+            found.problems.append(_moved(problem, ("text",)))
+    return found
+
+
+def read_files(files: dict[str, Path], sep: str, options: Any) -> Splits:
+    """All triples of the files, and the texts: those asked for, or those lying beside `train`."""
+    where = {split: _at(split, options) for split in files}
+    triples = {split: read_triples(path, sep, where[split]) for split, path in files.items()}
+    for split in SPLITS:
+        triples.setdefault(split, [])
+    texts, repeated = texts_for(options, next(iter(files.values())).parent)
+    notes = {"text lines about the same entity": repeated} if repeated else {}
+    return Splits(triples, texts, where, notes)
+
+
+def texts_for(options: Any, beside: Path) -> tuple[dict[str, str] | None, int]:
+    """The texts that the options ask for; None: there are none, or they are the names."""
+    if options.text == NAMES:
+        return None, 0
+    if options.text is not None:
+        return read_texts(local(options.text))
+    for name in (TEXT_FILE, f"{TEXT_FILE}.gz"):
+        if (beside / name).is_file():
+            return read_texts(beside / name)
+    return None, 0
+
+
+def _at(split: str, options: Any) -> JobPath:
+    return (split,) if getattr(options, split, None) is not None else ("ref",)
+
+
+def _moved(problem: Problem, at: JobPath) -> Problem:
+    from dataclasses import replace
+
+    return replace(problem, at=at)
+
+
+def _lines(path: Path, at: JobPath) -> Iterator[tuple[int, str]]:
+    """(number from 1, line) of a text file, plain or gzip."""
+    with path.open("rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+    opened: Any = gzip.open if packed else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                yield number, line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        _damaged(path, f"it is not UTF-8 text: {error.reason} at byte {error.start}", at)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        _damaged(path, f"its gzip packing is broken: {error}", at)
+
+
+def _damaged(path: Path, why: str, at: JobPath) -> None:
+    fail("D202", f"`{path}` cannot be read", at=at, notes=(why,))
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def named(names: Iterable[str], total: int) -> str:
+    """`a`, `b`, ... and how many more."""
+    shown = list(islice(names, _NAMED))
+    more = f" and {total - len(shown)} more" if total > len(shown) else ""
+    return ", ".join(f"`{name}`" for name in shown) + more
