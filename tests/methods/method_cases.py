@@ -151,7 +151,10 @@ def run(one: Case, store: Path, seed: int = SEED) -> Done:
     train = Train.model_validate({**SETTINGS, **more, **one.train})
     ctx = Context(seed, train, store, show=False)
     _Looks.so_far, _Looks.stop_at = 0, one.stop_at
-    outcome = one.method(ctx, given, one.config)
+    try:
+        outcome = one.method(ctx, given, one.config)
+    finally:
+        _Looks.stop_at = 0
     return Done(one.method, outcome, given, loaded, _Looks.so_far)
 
 

@@ -96,7 +96,8 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
     train = opened.job.train
     batch = train.batch_size * train.accumulate
     data = opened.data_for(arm)
-    n = len(data) if data is not None else batch
+    graphs = [len(opened.graphs[role].train) for role in arm.needs.graphs]
+    n = len(data) if data is not None else max(graphs, default=batch)
     steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)
     with peak_memory(opened.device) as peak:
         _trial(opened, arm, 1)  # what only the first step costs: libraries loaded, memory taken

@@ -7,7 +7,7 @@ classes compared, and what the job will cost measured on a few real steps where 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from bequeath.fleet import cost
 from bequeath.fleet.folder import refuse_strangers
 from bequeath.fleet.protocols import protocol_of
-from bequeath.given.access import Labels
+from bequeath.given.access import ANY, Labels
 from bequeath.given.facts import ModelFacts
 from bequeath.given.samples import Samples, shared_samples
 from bequeath.job.job import Arm, Job
@@ -131,9 +131,8 @@ def _examine_models(
     learnt = sorted(samples, key=lambda role: role == job.evaluate.data)  # what judges comes last
     data = samples[learnt[0]].facts if learnt else None
     for role, handle in job.models.items():
-        needs = [need for arm in job.arms if (need := arm.needs.models.get(role))]
-        if needs and all(need.files for need in needs):
-            facts[role] = handle.facts
+        if job.only_files(role):
+            facts[role] = replace(handle.facts, hash=handle.stamp)
             continue
         try:
             facts[role] = handle.examine(data)
@@ -239,6 +238,15 @@ def _device(job: Job) -> list[Problem]:
 
 
 def reference_role(job: Job) -> str | None:
-    """The role shown beside the results as it came, if this job has it."""
+    """The role that teaches, shown beside the results as it came, if this job has it."""
     role = family_of(job.want).reference
     return role if role in job.models else None
+
+
+def references(job: Job) -> list[str]:
+    """The roles shown beside the results as they came; none where nothing judges."""
+    if not job.judged:
+        return []
+    if family_of(job.want).reference == ANY:
+        return list(job.models)
+    return [role] if (role := reference_role(job)) is not None else []

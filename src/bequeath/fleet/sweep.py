@@ -19,7 +19,7 @@ from bequeath.evidence.card import write_card
 from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
 from bequeath.fleet.folder import claim, clean, missing_or_other, writing
-from bequeath.fleet.gates import Opened, check_deep, reference_role
+from bequeath.fleet.gates import Opened, check_deep, references
 from bequeath.fleet.one import Planned, arm_key, measure_reference, reference_key, run_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
 from bequeath.job.job import Job
@@ -86,12 +86,10 @@ def plan(opened: Opened) -> list[Planned]:
 
 
 def _measure_references(opened: Opened) -> None:
-    role = reference_role(opened.job)
-    if role is None:
-        return
-    folder = opened.job.out / "references" / role
-    if missing_or_other(folder, reference_key(opened, role)):
-        measure_reference(opened, role)
+    for role in references(opened.job):
+        folder = opened.job.out / "references" / role
+        if missing_or_other(folder, reference_key(opened, role)):
+            measure_reference(opened, role)
 
 
 def _run_all(opened: Opened, planned: list[Planned], jobs: int, console: Console) -> None:

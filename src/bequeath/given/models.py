@@ -21,6 +21,7 @@ from bequeath.given.facts import (
 from bequeath.given.model_schemes import scheme, unknown_name
 from bequeath.given.options import MODEL_OPTIONS, FileModel, ModelOptions, Ref, parse_ref
 from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import canonical, digest
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,18 @@ class ModelHandle:
             return Path(self.options.weights)
         there = Path(self._rest)
         return there if self._scheme in ("file", "hf") and there.exists() else None
+
+    @property
+    def stamp(self) -> str | None:
+        """Digest of the names, sizes and times of change of its files; None without files.
+
+        For weights that are streamed and never read as a whole beforehand.
+        """
+        if self.path is None:
+            return None
+        files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
+        told = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]
+        return digest(canonical(told))
 
     def examine(self, data: DataFacts | None = None) -> ModelFacts:
         """Build the model without memory and compare it with its weights and with the data.

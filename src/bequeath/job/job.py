@@ -94,6 +94,11 @@ class Job:
 
         return {k: graph_handle(k, r.ref, r.options) for k, r in self.graph_refs.items()}
 
+    def only_files(self, role: str) -> bool:
+        """Whether the methods read the weight files of a model and build no module of it."""
+        needs = [need for arm in self.arms if (need := arm.needs.models.get(role))]
+        return bool(needs) and all(need.files for need in needs)
+
     @property
     def judged(self) -> bool:
         """Whether there is a data set that judges."""

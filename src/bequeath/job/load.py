@@ -11,12 +11,13 @@ from typing import Any
 
 from bequeath.job import yaml
 from bequeath.job.document import COMMAND_LINE, Document, Entry, Node, merge
+from bequeath.job.foreign import translated
 from bequeath.kernel.errors import JobError, JobPath, Place, Problem
 
 MAX_EXTENDS = 16
 
 # What a bare value stands for where a mapping may stand: `method: kd` is `method: {name: kd}`.
-SHORT = {"method": "name", "models": "ref", "data": "ref"}
+SHORT = {"method": "name", "models": "ref", "data": "ref", "graphs": "ref"}
 
 
 def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
@@ -26,7 +27,7 @@ def load_document(path: str | Path, overrides: Sequence[str] = ()) -> Document:
     """
     document = read(Path(path))
     document = replace(document, root=_extend(document, Path(path), (Path(path).resolve(),)))
-    return override(document, overrides)
+    return override(translated(document), overrides)
 
 
 def read(path: Path, place: Place | None = None) -> Document:

@@ -26,6 +26,9 @@ def meaning_problems(job: Job) -> list[Problem]:
         *_static(job),
         *_out(job),
     ]
+    own = catalog.family_of(job.want).problems
+    if own is not None and not problems:
+        problems = list(own(job))
     if not problems:
         models = {role: handle.facts for role, handle in job.models.items()}
         data = {role: handle.facts for role, handle in job.data.items()}
@@ -130,7 +133,7 @@ def _judge(job: Job) -> Iterable[Problem]:
 
 def _static(job: Job) -> Iterable[Problem]:
     handles: list[tuple[str, str, Any]] = [
-        *(("models", role, handle) for role, handle in job.models.items()),
+        *(("models", r, handle) for r, handle in job.models.items() if not job.only_files(r)),
         *(("data", role, handle) for role, handle in job.data.items()),
         *(("graphs", role, handle) for role, handle in job.graphs.items()),
     ]

@@ -65,7 +65,9 @@ class Top(Strict):
         default=None, description="what the family fixes for every method (tasks, requests, ...)"
     )
     evaluate: Evaluate = Field(default=Evaluate(), description="what the results are judged by")
-    seeds: Seeds = Field(default=(0, 1, 2), description="how many seeds (5: 0 to 4), or which")
+    seeds: Seeds = Field(
+        default=(), description="how many seeds (5: 0 to 4), or which (default: the family's, 3)"
+    )
     budget: Budget = Field(default=Budget(), description="what the job may cost")
     train: Train = Field(
         default=Train(), description="how gradient methods train, the same for every arm"

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 import bequeath.methods as home
+from bequeath.kernel.errors import Problem
 from bequeath.metrics.names import NAMES, Direction
 
 
@@ -23,7 +24,11 @@ class Settings(BaseModel):
     """Base of what a job sets by itself: every field has a default, bounds and a description."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        allow_inf_nan=False,
+        serialize_by_alias=True,
     )
 
 
@@ -34,12 +39,15 @@ class Family:
     own, get: in a few words, for lists. baselines: methods added to every job of the family, to
     answer "was it worth it?". first: the method whose runs come first for each seed, because the
     others are measured against what it left (a model retrained without the forgotten data).
-    reference: the model role shown beside the results as it came (the teacher's own quality).
+    reference: the model role shown beside the results as it came (the teacher's own quality); `*`:
+    every model.
     result: the role of the model a method hands back; None: no model comes out. judge: whether the
     job must name a data set that judges; judge_labelled: whether it must have labels. judges: model
     roles that only the evaluator uses; no method is offered them. trial: a few steps of training
     tell what a run will cost. metrics: name -> direction of what `evaluate.metrics` may name; the
     first is the default. protocol: the settings of `protocol:` in a job, the same for every arm.
+    seeds: how many runs of each arm, unless the job says. problems: job -> what is wrong with it as
+    far as headers show; without torch.
     """
 
     own: str
@@ -54,6 +62,8 @@ class Family:
     trial: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=lambda: dict(NAMES))
     protocol: type[Settings] | None = None
+    seeds: int = 3
+    problems: Callable[[Any], Iterable[Problem]] | None = None
 
 
 @cache

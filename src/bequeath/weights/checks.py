@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,22 @@ def recipe_problems(rule: Rule, recipe: Recipe) -> list[Problem]:
     return problems
 
 
-def model_problems(reference: Checkpoint, others: Sequence[Checkpoint]) -> list[Problem]:
-    """Tensor names, shapes and types of the others beside the reference's (the base's)."""
-    problems = [p for each in (reference, *others) for p in _unmergeable(each)]
+def model_problems(
+    reference: Checkpoint, others: Sequence[Checkpoint], places: Mapping[Path, JobPath]
+) -> list[Problem]:
+    """Tensor names, shapes and types of the others beside the reference's (the base's).
+
+    places: path of a model -> where the recipe names it.
+    """
+    found = [(each, p) for each in (reference, *others) for p in _unmergeable(each)]
     for other in others:
         if (kinds := _architectures(reference, other)) is not None:
-            problems.append(kinds)
+            found.append((other, kinds))
         elif set(other.slots) != set(reference.slots):
-            problems.append(_names_differ(reference, other))
+            found.append((other, _names_differ(reference, other)))
         elif shapes := _shapes_differ(reference, other):
-            problems.append(shapes)
-    return problems
+            found.append((other, shapes))
+    return [replace(problem, at=places.get(each.path, ())) for each, problem in found]
 
 
 def layer_problem(reference: Checkpoint, wanted: int | None, at: JobPath) -> Problem | None:

@@ -94,7 +94,10 @@ def plan(recipe: Recipe) -> Planned:
         models.reverse()
     reference = base or models[0]
     others = models if base else models[1:]
-    problems.extend(model_problems(reference, others))
+    named = {
+        opened[path].path: where for where, path in [(("base",), recipe.base), *places] if path
+    }
+    problems.extend(model_problems(reference, others, named))
     if problem := layer_problem(reference, recipe.layers, ("slices",)):
         problems.found.append(problem)
     problems.raise_if_any()

@@ -58,7 +58,7 @@ def check(rule: Rule, recipe: Recipe) -> list[Problem]:
     for name, setting in recipe.parameters.items():
         at: JobPath = ("parameters", name)
         spec = specs.get(name)
-        problems += [_unknown(rule, name, at)] if spec is None else _wrong(spec, setting, at)
+        problems += [_unknown(rule, name, at)] if spec is None else wrong(spec, setting, at)
     for i, model in enumerate(recipe.models):
         for name, setting in model.parameters.items():
             at = ("models", i, "parameters", name)
@@ -68,7 +68,7 @@ def check(rule: Rule, recipe: Recipe) -> list[Problem]:
             elif not spec.per_model:
                 problems.append(_misplaced(name, at))
             else:
-                problems += _wrong(spec, setting, at)
+                problems += wrong(spec, setting, at)
     return problems
 
 
@@ -153,7 +153,7 @@ def _matches(filter_: str | None, name: str) -> bool:
     return filter_ is None or filter_ == "*" or filter_ in name
 
 
-def _wrong(spec: Spec, setting: Any, at: JobPath) -> list[Problem]:
+def wrong(spec: Spec, setting: Any, at: JobPath) -> list[Problem]:
     """What is wrong with a setting, entry by entry."""
     if isinstance(setting, Mapping):
         return _wrong_entry(spec, setting, at)
@@ -189,7 +189,7 @@ def _wrong_entry(spec: Spec, entry: Mapping[str, Any], at: JobPath) -> list[Prob
         isinstance(inner, list) and any(isinstance(x, Mapping) for x in inner)
     ):
         return [Problem("W823", f"filters of `{spec.name}` within a filter", at=(*at, "value"))]
-    return _wrong(spec, inner, (*at, "value"))
+    return wrong(spec, inner, (*at, "value"))
 
 
 def _wrong_scalar(spec: Spec, found: Any, at: JobPath) -> list[Problem]:
