@@ -7,6 +7,8 @@ from typing import Any
 
 from docs_tables import code, resolve, table, type_of
 
+from bequeath.methods.catalog import family_of
+
 _PLACEHOLDER = {"teacher": "file:teacher/", "student": "timm:resnet10t"}
 
 
@@ -14,7 +16,8 @@ def method_page(one: Any) -> str:
     """Everything the decorator knows: idea, source, needs, settings, a job, exact cases."""
     parts = [
         f"# {one.name}",
-        f"**{one.title}** Family: [{one.want}](index.md). Source: {paper_link(one.paper)}.",
+        f"**{one.title}** Family: [{one.want}](../index.md#{one.want}). "
+        f"Source: {paper_link(one.paper)}.",
         one.doc,
         "## What it needs",
         _needs(one),
@@ -29,16 +32,16 @@ def method_page(one: Any) -> str:
     return "\n\n".join(parts)
 
 
-def methods_index(methods: dict[str, Any], families: dict[str, Any]) -> str:
-    """One table a family."""
+def methods_index(methods: dict[str, Any], families: dict[str, Any], about: dict[str, str]) -> str:
+    """One table a family. about: family -> what its folder's docstring says."""
     parts = ["# Methods", "`bequeath list` prints the same; `bequeath list --json` for machines."]
     for want, family in families.items():
         rows = [
-            (f"[`{m.name}`]({m.name}.md)", m.title, paper_link(m.paper), _needs_short(m.needs))
+            (f"[`{m.name}`]({m.key}.md)", m.title, paper_link(m.paper), _needs_short(m.needs))
             for m in methods.values()
             if m.want == want
         ]
-        parts += [f"## {want}", f"You own {family.own}; you get {family.get}."]
+        parts += [f"## {want}", f"You own {family.own}; you get {family.get}.", about[want]]
         if family.baselines:
             names = ", ".join(f"`{name}`" for name in family.baselines)
             parts.append(
@@ -127,20 +130,22 @@ def _settings(config: Any) -> str:
 
 
 def _job(one: Any) -> str:
-    lines = ["```yaml", f"want: {one.want}", f"method: {one.name}", "models:"]
-    lines += [
-        f'  {role}: {{ref: "{_PLACEHOLDER.get(role, "file:model/")}"}}'
-        for role, need in one.needs.models.items()
+    needs = one.needs.over(("one", "other"), ("one", "other"))
+    models = {
+        role: _PLACEHOLDER.get(role, f"file:{role}/")
+        for role, need in needs.models.items()
         if not need.optional
-    ]
-    lines += ["data:"]
-    lines += [
-        f'  {role}: {{ref: "folder:photos/{role}"}}'
-        for role, need in one.needs.data.items()
-        if not need.optional
-    ]
-    lines += ['  test: {ref: "folder:photos/test"}', "out: runs/photos", "```"]
-    return "\n".join(lines)
+    }
+    data = {r: f"folder:photos/{r}" for r, need in needs.data.items() if not need.optional}
+    if family_of(one.want).judge == "required":
+        data["test"] = "folder:photos/test"
+    graphs = dict.fromkeys(needs.graphs, "kg:triples/")
+    lines = ["```yaml", f"want: {one.want}", f"method: {one.name}"]
+    for section, refs in (("models", models), ("data", data), ("graphs", graphs)):
+        if refs:
+            lines.append(f"{section}:")
+            lines += [f'  {role}: {{ref: "{ref}"}}' for role, ref in refs.items()]
+    return "\n".join([*lines, "out: runs/mine", "```"])
 
 
 def _identity(case: Any) -> str:

@@ -8,8 +8,11 @@ from typing import Any
 
 def on_config(config: Any) -> Any:
     folder = Path(config["docs_dir"]) / "methods"
-    pages = sorted(page.name for page in folder.glob("*.md") if page.name != "index.md")
+    families = sorted(path for path in folder.iterdir() if path.is_dir())
     for entry in config["nav"]:
         if isinstance(entry, dict) and "Methods" in entry:
-            entry["Methods"] += [{Path(page).stem: f"methods/{page}"} for page in pages]
+            for family in families:
+                pages = sorted(family.glob("*.md"))
+                menu = [{page.stem: f"methods/{family.name}/{page.name}"} for page in pages]
+                entry["Methods"].append({family.name: menu})
     return config

@@ -6,8 +6,10 @@ with 1, naming the pages, when a committed one is not what the code would write.
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ def pages() -> dict[str, str]:
 
     from bequeath.cli import app
     from bequeath.evidence.verdicts import verdict_table
+    from bequeath.given.graph_options import GRAPH_OPTIONS
     from bequeath.given.options import DATA_OPTIONS, MODEL_OPTIONS
     from bequeath.job.schema import job_schema
     from bequeath.kernel.codes import CODES
@@ -33,15 +36,21 @@ def pages() -> dict[str, str]:
     from bequeath.methods.family import families
 
     methods = all_methods()
-    made = {f"methods/{name}.md": method_page(one) for name, one in methods.items()}
-    made["methods/index.md"] = methods_index(methods, families())
+    made = {f"methods/{key}.md": method_page(one) for key, one in methods.items()}
+    made["methods/index.md"] = methods_index(methods, families(), _about(families()))
     made["reference/codes.md"] = codes_page(CODES)
     made["reference/job.md"] = job_page(job_schema())
-    made["reference/references.md"] = references_page(MODEL_OPTIONS, DATA_OPTIONS)
+    made["reference/references.md"] = references_page(MODEL_OPTIONS, DATA_OPTIONS, GRAPH_OPTIONS)
     made["reference/command-line.md"] = command_line_page(typer.main.get_command(app))
     made["reference/recipes.md"] = recipes_page(sorted((ROOT / "recipes").glob("*.yaml")))
     made["reference/evidence.md"] = evidence_page(verdict_table(ROOT / "evidence"))
     return {path: f"{text.strip()}\n\n{MARK}\n" for path, text in made.items()}
+
+
+def _about(families: Iterable[str]) -> dict[str, str]:
+    """The docstrings of the families' folders."""
+    modules = {want: importlib.import_module(f"bequeath.methods.{want}") for want in families}
+    return {want: inspect.getdoc(module) or "" for want, module in modules.items()}
 
 
 def codes_page(codes: dict) -> str:
@@ -92,13 +101,13 @@ def job_page(schema: dict) -> str:
         lines += ["", f"## `{key}`", "", table(("key", "type", "default", "what it is"), rows)]
         if key == "method":
             lines += ["", "The settings of each method are on [its page](../methods/index.md)."]
-        if key in ("models", "data"):
+        if key in ("models", "data", "graphs"):
             lines += ["", "[What can be referred to, and its settings](references.md)."]
     return "\n".join(lines)
 
 
-def references_page(models: dict, data: dict) -> str:
-    """The schemes of `models:` and `data:` with what each takes."""
+def references_page(models: dict, data: dict, graphs: dict) -> str:
+    """The schemes of `models:`, `data:` and `graphs:` with what each takes."""
     lines = [
         "# Models and data",
         "",
@@ -106,7 +115,7 @@ def references_page(models: dict, data: dict) -> str:
         ' (`{ref: "npz:images.npz", split: test}`) or behind a question mark'
         " (`npz:images.npz?split=test`).",
     ]
-    for title, schemes in (("Models", models), ("Data", data)):
+    for title, schemes in (("Models", models), ("Data", data), ("Graphs", graphs)):
         tables = {scheme: _options_rows(options) for scheme, options in schemes.items()}
         first, *others = tables.values()
         shared = [row for row in first if all(row in rows for rows in others)]

@@ -163,6 +163,37 @@ def list_(want: Want = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def suggest(
+    job: JobFile, overrides: Sets = None, as_json: AsJson = False, allow_code: AllowCode = False
+) -> None:
+    """Say what can be done with what a job owns."""
+    from bequeath.job.suggest import suggest as suggest_methods
+
+    found = suggest_methods(job, overrides or [], allow_code=allow_code)
+    past = _past_verdicts()
+    if as_json:
+        _print_json(
+            [
+                {
+                    "want": one.method.want,
+                    "method": one.method.name,
+                    "title": one.method.title,
+                    "applies": one.applies,
+                    "lacks": list(one.lacks),
+                    "cost": one.cost,
+                    "unused": list(one.unused),
+                    "evidence": past.get(one.method.name, []),
+                }
+                for one in found
+            ]
+        )
+        return
+    from bequeath.job.screen import suggestion_table
+
+    _print(suggestion_table(found, past))
+
+
+@app.command()
 def explain(
     topic: Annotated[str, typer.Argument(help="J103, kd, kd.temperature or train.optimizer.lr")],
 ) -> None:
@@ -264,6 +295,14 @@ def _load(path: Path, overrides: Sequence[str], allow_code: bool) -> Job:
     from bequeath.job.api import load_job
 
     return load_job(path, overrides, allow_code=allow_code)
+
+
+def _past_verdicts() -> dict[str, list[str]]:
+    """method -> what its claim came to, where the checkout's evidence is at hand."""
+    from bequeath.evidence.verdicts import evidence_folder, past_verdicts
+
+    folder = evidence_folder()
+    return past_verdicts(folder) if folder is not None else {}
 
 
 def _known_family(want: str | None) -> None:

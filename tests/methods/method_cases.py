@@ -332,7 +332,7 @@ def check_identities(method: Method, tmp: Path) -> None:
         if identity.equals == "start":
             other = _start(one)
         else:
-            there = all_methods().get(identity.equals)
+            there = all_methods().get(f"{method.want}/{identity.equals}")
             assert there is not None and there.want == method.want, identity.equals
             other = run(case(there, **more), tmp / f"{i}-other").result
         apart = farthest(result, other)

@@ -18,7 +18,7 @@ from bequeath.methods.catalog import all_methods, family_of
 from bequeath.methods.contract import Identity, Method, MethodConfig, Outcome, method
 
 METHODS = list(all_methods().values())
-every_method = pytest.mark.parametrize("one", METHODS, ids=lambda m: m.name)
+every_method = pytest.mark.parametrize("one", METHODS, ids=lambda m: m.key)
 
 
 def test_there_are_methods():

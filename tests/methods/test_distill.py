@@ -46,7 +46,7 @@ class Setting:
     ) -> BoundModel:
         """The student of a method; settings of training under `train`."""
         train = Train.model_validate({**QUICK, **config.pop("train", {})})
-        method = all_methods()[name]
+        method = all_methods()[f"distill/{name}"]
         cfg = method.Config.model_validate(config)
         handles = {"teacher": model_handle("teacher", self.teacher)}
         handles["student"] = model_handle("student", student)
@@ -348,4 +348,4 @@ def test_a_method_by_entry_point(tmp_path, monkeypatch, bring):
     finally:
         monkeypatch.undo()
         all_methods.cache_clear()
-    assert "small" not in all_methods()
+    assert "distill/small" not in all_methods()

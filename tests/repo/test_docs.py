@@ -111,10 +111,10 @@ def test_every_method_has_its_page():
     from bequeath.methods.catalog import all_methods
 
     listed = (DOCS / "methods" / "index.md").read_text(encoding="utf-8")
-    for name in all_methods():
-        assert (DOCS / "methods" / f"{name}.md").is_file(), name
-        assert f"[`{name}`]({name}.md)" in listed
-        assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")
+    for key, one in all_methods().items():
+        assert (DOCS / "methods" / f"{key}.md").is_file(), key
+        assert f"[`{one.name}`]({key}.md)" in listed
+        assert f"`{one.want}`" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_readme_s_commands_are_there_and_can_be_run():

@@ -46,6 +46,22 @@ def load_judgements(folder: Path) -> list[Judgement]:
     return sorted(found, key=lambda j: (j.card, j.claim, SCALES.index(j.scale)))
 
 
+def evidence_folder() -> Path | None:
+    """The judgements of this checkout, or of the folder one works in; None without any."""
+    checkout = Path(__file__).resolve().parents[3] / "evidence"
+    return next((f for f in (Path("evidence"), checkout) if any(f.glob("*/*.json"))), None)
+
+
+def past_verdicts(folder: Path) -> dict[str, list[str]]:
+    """method -> `small: supported (15 runs, 12 m)`, for each judged claim that bears its name."""
+    found: dict[str, list[str]] = {}
+    for j in load_judgements(folder):
+        cost = f"{j.provenance.runs} runs, {show_seconds(j.provenance.wall_s)}"
+        name = j.claim.partition("-")[2]
+        found.setdefault(name, []).append(f"{j.scale}: {j.verdict} ({cost})")
+    return found
+
+
 def verdict_table(folder: Path) -> str:
     """A Markdown table of the judgements under `folder`, or a line that says there are none."""
     judgements = load_judgements(folder)

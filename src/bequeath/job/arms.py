@@ -76,9 +76,8 @@ def _find(basket: Basket, want: str, name: str, at: JobPath, allow_code: bool) -
     known = catalog.methods_of(want)
     if name in known:
         return known[name]
-    other = catalog.all_methods().get(name)
-    if other is not None:
-        label = f"it is for `want: {other.want}`"
+    if others := catalog.named(name):
+        label = "it is for " + " or ".join(f"`want: {other.want}`" for other in others)
     else:
         label = words.one_of(name, known)
         if (meant := words.near(name, known)) is not None:

@@ -128,6 +128,13 @@ class Job:
 
         return to_yaml(self, origins=origins)
 
+    def but(self, **changes: Any) -> Job:
+        """This job with other fields; the same models and data stay as far as they were read."""
+        other = replace(self, **changes)
+        for name in {"models", "data", "graphs"} & self.__dict__.keys():
+            other.__dict__[name] = self.__dict__[name]
+        return other
+
     def with_out(self, out: str | Path) -> Job:
         return replace(self, out=Path(out))
 

@@ -20,23 +20,27 @@ if TYPE_CHECKING:
 def meaning_problems(job: Job) -> list[Problem]:
     """Every contradiction that references, headers and the methods' needs show, located."""
     problems = [
-        *_missing(job),
+        *missing(job),
         *_unused(job),
-        *_judge(job),
-        *_static(job),
+        *judge_problems(job),
+        *static_problems(job),
         *_out(job),
     ]
-    own = catalog.family_of(job.want).problems
-    if own is not None and not problems:
-        problems = list(own(job))
     if not problems:
-        models = {role: handle.facts for role, handle in job.models.items()}
-        data = {role: handle.facts for role, handle in job.data.items()}
-        problems = class_problems(job, models, data)
+        problems = misfits(job)
     return job.located(problems)
 
 
-def _missing(job: Job) -> Iterable[Problem]:
+def misfits(job: Job) -> list[Problem]:
+    """What the facts known without opening anything contradict."""
+    models = {role: handle.facts for role, handle in job.models.items()}
+    data = {role: handle.facts for role, handle in job.data.items()}
+    own = catalog.family_of(job.want).problems
+    return class_problems(job, models, data) or list(own(job) if own is not None else ())
+
+
+def missing(job: Job) -> Iterable[Problem]:
+    """G401 for every role that an arm requires and the job has not."""
     given = _given(job)
     lacking: dict[tuple[str, str], list[Arm]] = {}
     for arm in job.arms:
@@ -82,7 +86,7 @@ def _unused(job: Job) -> Iterable[Problem]:
     family = catalog.family_of(job.want)
     spared: dict[str, set[str | None]] = {"models": {family.reference, *family.judges}}
     if family.judge != "none":
-        spared["data"] = {job.evaluate.data}
+        spared["data"] = {job.evaluate.data, *family.judges}
     given = _given(job)
     if family.judge == "required" and not job.judged:
         given = {**given, "data": {}}  # one of the unused was probably meant
@@ -100,7 +104,8 @@ def _unused(job: Job) -> Iterable[Problem]:
                 )
 
 
-def _judge(job: Job) -> Iterable[Problem]:
+def judge_problems(job: Job) -> Iterable[Problem]:
+    """G403 without a data set that judges, G406 where it is trained on."""
     role = job.evaluate.data
     judge = job.data_refs.get(role)
     written = job.document.plain.get("evaluate")
@@ -131,7 +136,8 @@ def _judge(job: Job) -> Iterable[Problem]:
             )
 
 
-def _static(job: Job) -> Iterable[Problem]:
+def static_problems(job: Job) -> Iterable[Problem]:
+    """What listings and headers of the models, data and graphs show to be wrong."""
     handles: list[tuple[str, str, Any]] = [
         *(("models", r, handle) for r, handle in job.models.items() if not job.only_files(r)),
         *(("data", role, handle) for role, handle in job.data.items()),
@@ -180,7 +186,12 @@ def class_problems(
         return []
     # training data first: of two that differ, it is the other that is blamed
     sets = {role for need in wanted for role in need.data} - {job.evaluate.data}
-    known_models = {role: models[role] for need in wanted for role in need.models if role in models}
+    known_models = {
+        role: models[role]
+        for need in wanted
+        for role in need.models
+        if role in models and not models[role].per_token
+    }
     known = {role: data[role] for role in (*sorted(sets), job.evaluate.data) if role in data}
     counts = {("data", role): facts.n_classes for role, facts in known.items()}
     counts |= {("models", role): facts.n_classes for role, facts in known_models.items()}

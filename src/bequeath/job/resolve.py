@@ -32,10 +32,12 @@ ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,59}")
 SECTIONS: dict[str, type[BaseModel]] = {"evaluate": Evaluate, "budget": Budget, "train": Train}
 
 
-def resolve(document: Document, *, allow_code: bool = False) -> Job:
+def resolve(document: Document, *, allow_code: bool = False, whole: bool = True) -> Job:
     """The typed job. JobError with every problem of types and keys.
 
-    allow_code: `py:` references and `./file.py:name` methods may run the user's code.
+    allow_code: `py:` references and `./file.py:name` methods may run the user's code. whole: False
+    for what somebody owns and does not yet know what to do with: `want` may be missing (then it is
+    empty), and `method`, `protocol` and metrics are left out.
     """
     document = filled(document)
     basket = Basket(document, list(document.problems))
@@ -49,28 +51,29 @@ def resolve(document: Document, *, allow_code: bool = False) -> Job:
         if key not in Top.model_fields:
             basket.extend([_at_key(document, unknown_key(key, Top, "the job", (key,)))])
     values = _sections(basket, data)
-    want = _want(basket, data)
+    want = _want(basket, data) if whole or "want" in data else None
     models = _references(basket, data, "models", MODEL_OPTIONS, allow_code)
     sets = _references(basket, data, "data", DATA_OPTIONS, allow_code)
     graphs = _references(basket, data, "graphs", GRAPH_OPTIONS, allow_code)
     evaluate = values["evaluate"]
     protocol = None
-    if want is not None:
-        evaluate = _judged_by(basket, want, evaluate)
-        protocol = _protocol(basket, want, data.get("protocol"))
-    arms = resolve_arms(basket, want, data.get("method"), values["baselines"], allow_code)
+    arms: list[Arm] = []
+    if whole:
+        if want is not None:
+            evaluate = _judged_by(basket, want, evaluate)
+            protocol = _protocol(basket, want, data.get("protocol"))
+        arms = resolve_arms(basket, want, data.get("method"), values["baselines"], allow_code)
     if basket.found:
         raise JobError(_in_order(basket))
-    assert want is not None
     return Job(
-        want=want,
-        arms=tuple(_with_needs(arm, want, models, sets, evaluate.data) for arm in arms),
+        want=want or "",
+        arms=tuple(with_needs(arm, str(want), models, sets, evaluate.data) for arm in arms),
         model_refs=models,
         data_refs=sets,
         graph_refs=graphs,
         evaluate=evaluate,
         protocol=protocol,
-        seeds=values["seeds"] or tuple(range(family_of(want).seeds)),
+        seeds=values["seeds"] or tuple(range(family_of(want).seeds if want else 1)),
         budget=values["budget"],
         train=values["train"],
         out=Path(values["out"] or f"runs/{Path(document.name).stem or 'job'}"),
@@ -160,13 +163,14 @@ def _protocol(basket: Basket, want: str, written: Any) -> Settings | None:
     return check(basket, model, written or {}, ("protocol",), f"`protocol` of `want: {want}`")
 
 
-def _with_needs(
+def with_needs(
     arm: Arm, want: str, models: Mapping[str, Any], data: Mapping[str, Any], judge: str
 ) -> Arm:
-    """What judges is never among the roles that `*` stands for."""
+    """The arm with its needs in this job. What judges is never a role that `*` stands for."""
     judges = family_of(want).judges
     needs = arm.method.needs_for(arm.config).over(
-        [role for role in models if role not in judges], [role for role in data if role != judge]
+        [role for role in models if role not in judges],
+        [role for role in data if role not in (judge, *judges)],
     )
     return replace(arm, needs=needs)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bequeath.job import tell
+from bequeath.job.suggest import Suggestion
 from bequeath.job.words import shown
 from bequeath.kernel.errors import Problem, spans
 from bequeath.kernel.units import show_size
@@ -53,6 +54,34 @@ def method_table(methods: Sequence[Method]) -> RenderableType:
         parts += [table, Text()]
     parts.append(Text("bequeath explain METHOD tells more.", "dim"))
     return Group(*parts)
+
+
+def suggestion_table(
+    found: Sequence[Suggestion], past: Mapping[str, Sequence[str]]
+) -> RenderableType:
+    """What applies with its cost and what its claims came to; then what the others lack."""
+    fits, others = _table("method", "what it does", "one run here", "claims"), _table("", "lacks")
+    for one in found:
+        name = Text.assemble((one.method.name, "bold"), f"\n{one.method.want}")
+        if one.applies:
+            verdicts = "\n".join(past.get(one.method.name, ())) or "none judged"
+            title = one.method.title
+            if one.unused:
+                title += f"\nLeaves aside {', '.join(one.unused)}."
+            fits.add_row(name, title, one.cost or "", verdicts)
+        else:
+            others.add_row(
+                Text.assemble((one.method.name, "bold"), f" ({one.method.want})"),
+                "; ".join(one.lacks),
+            )
+    parts: list[RenderableType] = []
+    if fits.row_count:
+        parts += [Text("These apply:", "bold"), fits]
+    else:
+        parts.append(Text("No method applies to what this job owns.", "bold"))
+    if others.row_count:
+        parts += [Text(), Text("The others lack something:", "bold"), others]
+    return Group(*parts, Text(), Text("bequeath explain METHOD tells more.", "dim"))
 
 
 def topic_page(topic: tell.Topic) -> RenderableType:

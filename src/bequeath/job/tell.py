@@ -97,22 +97,29 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> list[Setting]:
 
 
 def topic(name: str) -> Topic:
-    """A code, a method, or a setting (`kd.temperature`, `train.optimizer.lr`).
+    """A code, a method (`kd`, `distill/kd`), or a setting (`kd.temperature`, `train.epochs`).
 
-    LookupError with a did-you-mean when there is nothing of that name.
+    LookupError with a did-you-mean when there is nothing of that name, or more than one method.
     """
     if name.upper() in CODES:
         return name.upper(), CODES[name.upper()]
-    methods = catalog.all_methods()
-    if name in methods:
-        return methods[name]
+    if found := catalog.named(name):
+        return _only(found)
     settings = {one.name: one for one in settings_of(Top)}
     if name in settings:
         return settings[name]
     head = name.partition(".")[0]
-    if head in methods:
-        settings = {one.name: one for one in settings_of(methods[head].Config, f"{head}.")}
+    if found := catalog.named(head):
+        settings = {one.name: one for one in settings_of(_only(found).Config, f"{head}.")}
         if name in settings:
             return settings[name]
+    methods = {one.name: one for one in catalog.all_methods().values()}
     label = words.one_of(name, [*settings] if "." in name else [*methods, *CODES, *settings])
     raise LookupError(f"nothing is called `{name}`; {label}")
+
+
+def _only(found: list[Method]) -> Method:
+    if len(found) > 1:
+        keys = " or ".join(f"`{one.key}`" for one in found)
+        raise LookupError(f"several families have a method `{found[0].name}`; say {keys}")
+    return found[0]

@@ -22,12 +22,20 @@ ENTRY_POINTS = "bequeath.methods"
 
 def methods_of(want: str) -> dict[str, Method]:
     """name -> method of one family: ours, then those installed packages bring by entry point."""
-    return {name: found for name, found in all_methods().items() if found.want == want}
+    return {found.name: found for found in all_methods().values() if found.want == want}
+
+
+def named(name: str) -> list[Method]:
+    """The methods of a name, `kd` or `distill/kd`: one a family at most."""
+    return [found for key, found in all_methods().items() if name in (key, found.name)]
 
 
 @cache
 def all_methods() -> dict[str, Method]:
-    """name -> method, in the order of families, then names. Two of one name are an error."""
+    """`family/name` -> method, in the order of families, then names.
+
+    Two of one name in a family are a TypeError.
+    """
     found: dict[str, Method] = {}
     for family in families():
         package = importlib.import_module(f"{home.__name__}.{family}")
@@ -78,9 +86,9 @@ def _collect(found: dict[str, Method], module: ModuleType) -> None:
 
 
 def _add(found: dict[str, Method], one: Method) -> None:
-    if one.name in found:
-        raise TypeError(f"two methods are called `{one.name}`: {found[one.name].file}, {one.file}")
-    found[one.name] = one
+    if one.key in found:
+        raise TypeError(f"two methods are called `{one.key}`: {found[one.key].file}, {one.file}")
+    found[one.key] = one
 
 
-__all__ = ["all_methods", "families", "family_of", "from_file", "methods_of"]
+__all__ = ["all_methods", "families", "family_of", "from_file", "methods_of", "named"]

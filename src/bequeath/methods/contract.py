@@ -90,6 +90,11 @@ class Method:
     file: str
     needs_for: Callable[[Any], Needs]
 
+    @property
+    def key(self) -> str:
+        """`distill/kd`: names are unique within a family only."""
+        return f"{self.want}/{self.name}"
+
     def __call__(self, ctx: Any, given: Any, cfg: MethodConfig) -> Outcome:
         return self.run(ctx, given, cfg)
 

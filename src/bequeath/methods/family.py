@@ -42,10 +42,11 @@ class Family:
     reference: the model role shown beside the results as it came (the teacher's own quality); `*`:
     every model.
     result: the role of the model a method hands back; None: no model comes out. judge: whether the
-    job must name a data set that judges; judge_labelled: whether it must have labels. judges: model
-    roles that only the evaluator uses; no method is offered them. trial: a few steps of training
-    tell what a run will cost. metrics: name -> direction of what `evaluate.metrics` may name; the
-    first is the default. protocol: the settings of `protocol:` in a job, the same for every arm.
+    job must name a data set that judges; judge_labelled: whether it must have labels. judges: roles
+    of models and data that only the evaluator uses; no method is offered them. trial: a few steps
+    of training tell what a run will cost. metrics: name -> direction of what `evaluate.metrics` may
+    name; the first is the default. protocol: the settings of `protocol:` in a job, the same for
+    every arm.
     seeds: how many runs of each arm, unless the job says. problems: job -> what is wrong with it as
     far as headers show; without torch.
     """
