@@ -173,9 +173,9 @@ def test_a_claim_is_found_by_id_number_or_method(folder):
 def test_the_job_of_a_scale(claim, tmp_path):
     _, job = scale_jobs(claim, "smoke")
     assert (job["want"], job["seeds"], job["method"]) == ("distill", 3, ["kd", "nd"])
-    first, job = scale_jobs(claim, "smoke", made={"teacher": Path("made/model")})
+    first, job = scale_jobs(claim, "smoke", made={"teacher": Path("made")})
     assert (first["teacher"]["seeds"], first["teacher"]["method"]) == (1, "ce")
-    assert job["models"]["teacher"]["ref"] == "file:made/model"
+    assert job["models"]["teacher"]["ref"] == "file:made/seed-0/model"
     (tmp_path / "cifar10").mkdir()
     _, job = scale_jobs(claim, "small", tmp_path)
     assert job["data"]["train"]["ref"] == f"npz:{tmp_path}/cifar10/train.npz"

@@ -40,7 +40,8 @@ class AtScale(_Strict):
 
     job: the job without `out`; the text `{data}` in it becomes the folder of the real data, and
     `{NAME}` the model that the job NAME of `prepare` made. prepare: jobs of one method that run
-    first, with one seed (a teacher, a source model).
+    first, in order, each with one seed (a teacher, a source model); where `{NAME@seed}` is written,
+    with all seeds, and each seed of what follows has the model of its own.
     """
 
     job: dict[str, Any]
@@ -165,7 +166,8 @@ def scale_jobs(
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """(the jobs to prepare by name, the job) of a claim at a scale, all without `out`.
 
-    In their texts `{data}` becomes `data` and `{NAME}` becomes `made[NAME]`. JobError J154 (the
+    In their texts `{data}` becomes `data`, and `{NAME}` a model below `made[NAME]`, the runs of the
+    job NAME. JobError J154 (the
     claim has no such scale), J155 (its data are not there).
     """
     at = next((v for k, v in claim.scales.items() if k == scale), None)
@@ -192,9 +194,20 @@ def scale_jobs(
                 ),
             )
         )
-    texts = {"data": str(data), **{name: str(path) for name, path in (made or {}).items()}}
+    texts = {"data": str(data)}
+    for name, folder in (made or {}).items():
+        texts[name] = str(folder / "seed-0" / "model")
+        texts[f"{name}@seed"] = str(folder / "seed-{seed}" / "model")
+    written = str([at.job, at.prepare])
     first = {
-        name: _filled({"want": claim.want, **job, "seeds": 1}, texts)
+        name: _filled(
+            {
+                "want": claim.want,
+                **job,
+                "seeds": at.seeds if f"{{{name}@seed}}" in written else 1,
+            },
+            texts,
+        )
         for name, job in at.prepare.items()
     }
     return first, _filled({"want": claim.want, **at.job, "seeds": at.seeds}, texts)

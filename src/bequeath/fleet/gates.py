@@ -6,7 +6,7 @@ classes compared, and what the job will cost measured on a few real steps where 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ class Opened:
     model_facts: dict[str, ModelFacts]
     device: torch.device
     graphs: dict[str, Graph] = field(default_factory=dict)
+    varying: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -64,6 +65,17 @@ class Opened:
     @property
     def n_classes(self) -> int:
         return len(self.judge.classes)
+
+    def for_seed(self, seed: int) -> Opened:
+        """The same with the models that one seed means, where a job's models vary with it."""
+        if not self.varying:
+            return self
+        job = self.job.for_seed(seed)
+        basket = Problems()
+        facts = examine_models(job, self.samples, basket)
+        basket.found = job.located(basket.found)
+        basket.raise_if_any()
+        return replace(self, job=job, model_facts=facts)
 
     def load(self, role: str, *, data: Samples | None = None, seed: int = 0) -> BoundModel:
         """A model of the job. data: what fixes classes and scaling (default: what judges)."""
@@ -97,13 +109,16 @@ def check_deep(job: Job) -> Opened:
     graphs = _open("graphs", job.graphs, basket)
     basket.found = job.located(basket.found)
     basket.raise_if_any()
-    facts = _examine_models(job, samples, basket)
+    facts = examine_models(job, samples, basket)
+    for seed in job.seeds[1:] if job.varying else ():
+        examine_models(job.for_seed(seed), samples, basket)
     if not basket.found:
         basket.extend(class_problems(job, facts, known))
         basket.extend(_heads(job, facts))
+        basket.extend(_answers(job, facts))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
-    opened = Opened(job, samples, facts, pick_device(job.train.device), graphs)
+    opened = Opened(job, samples, facts, pick_device(job.train.device), graphs, job.varying)
     basket.extend(getattr(protocol_of(job.want), "problems", lambda _: [])(opened))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
@@ -124,7 +139,7 @@ def _open(section: str, handles: Mapping[str, Any], basket: Problems) -> dict[st
     return opened
 
 
-def _examine_models(
+def examine_models(
     job: Job, samples: dict[str, Samples], basket: Problems
 ) -> dict[str, ModelFacts]:
     facts = {}
@@ -175,8 +190,36 @@ def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     return [
         Problem("G410", f"`data.{role}` has no labels, and {why}", ("data", role), "", remedies)
         for role, (why, remedies) in wanted.items()
-        if role in samples and samples[role].y is None
+        if role in samples and samples[role].y is None and not _speaks(job, samples[role])
     ]
+
+
+def _speaks(job: Job, samples: Samples) -> bool:
+    """Whether the labels are the text itself, for language models."""
+    return samples.kind == "text" and any(one.facts.per_token for one in job.models.values())
+
+
+def _answers(job: Job, facts: dict[str, ModelFacts]) -> Iterator[Problem]:
+    """G490 where a method is for classifiers and a model is a language model, or the reverse."""
+    for arm in job.arms:
+        for role, need in arm.needs.models.items():
+            wanted = arm.needs.answers
+            if role not in facts or need.files:
+                continue
+            given = "tokens" if facts[role].per_token else "samples"
+            given = "noise" if facts[role].generates else given
+            if wanted != given and (wanted != "both" or given == "noise"):
+                kinds = {
+                    "tokens": "language models",
+                    "samples": "models that answer once a sample",
+                    "both": "classifiers and language models",
+                    "noise": "diffusion models",
+                }
+                message = (
+                    f"`{arm.label}` is for {kinds[wanted]}, and `models.{role}` is none of them"
+                )
+                remedies = ("leave it out with `baselines: false`",) if arm.added else ()
+                yield Problem("G490", message, ("models", role), "", remedies)
 
 
 def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:

@@ -53,7 +53,8 @@ def arm_key(opened: Opened, arm: Arm) -> str:
         for role, ref in job.model_refs.items()
         if role in needs.models or role in family.judges
     }
-    data = {r: s.hash for r, s in opened.samples.items() if r in {*needs.data, job.evaluate.data}}
+    used = {*needs.data, job.evaluate.data, *family.judges}
+    data = {r: s.hash for r, s in opened.samples.items() if r in used}
     graphs = {role: opened.graphs[role].hash for role in needs.graphs}
     judged = [job.evaluate.data, list(job.evaluate.metrics)]
     settings = arm.config.model_dump()
@@ -84,11 +85,13 @@ def reference_key(opened: Opened, role: str) -> str:
     job = opened.job
     asked = [job.model_refs[role].ref, *_identity(opened, role)]
     judge = opened.samples.get(job.evaluate.data)
-    return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics)]))
+    judges = [opened.samples[r].hash for r in family_of(job.want).judges if r in opened.samples]
+    return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics), *judges]))
 
 
 def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
     """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
+    opened = opened.for_seed(planned.seed)
     job, arm = opened.job, planned.arm
     family = family_of(job.want)
     work = _work_folder(planned, job.out)

@@ -42,7 +42,8 @@ def reproduce(
     data = Path(given).expanduser().absolute() if given else None
     folder = Path(out) if out is not None else Path("runs") / "claims" / f"{claim.id}-{scale}"
     made: dict[str, Path] = {}
-    for part, job in scale_jobs(claim, scale, data)[0].items():
+    for part in scale_jobs(claim, scale, data)[0]:
+        job = scale_jobs(claim, scale, data, made)[0][part]
         made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), quiet)
     job = scale_jobs(claim, scale, data, made)[1]
     run_job(load_job(job, [f"out={folder}"], name=claim.id), quiet=quiet)
@@ -57,8 +58,8 @@ def reproduce(
 
 
 def _prepare(job: Job, quiet: bool) -> Path:
-    """Run a job of one arm and one seed; -> the model it made."""
-    return run_job(job, quiet=quiet) / "runs" / job.arms[0].label / "seed-0" / "model"
+    """Run a job of one arm; -> the folder of its runs, by seed."""
+    return run_job(job, quiet=quiet) / "runs" / job.arms[0].label
 
 
 def claims_folder() -> Path:

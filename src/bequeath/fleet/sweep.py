@@ -81,8 +81,12 @@ def plan(opened: Opened) -> list[Planned]:
     """
     first = family_of(opened.job.want).first
     arms = sorted(opened.job.arms, key=lambda arm: arm.method.name != first)
-    keys = {arm.label: arm_key(opened, arm) for arm in arms}
-    return [Planned(arm, seed, keys[arm.label]) for seed in opened.job.seeds for arm in arms]
+    return [
+        Planned(arm, seed, arm_key(seeded, arm))
+        for seed in opened.job.seeds
+        for seeded in [opened.for_seed(seed)]
+        for arm in arms
+    ]
 
 
 def _measure_references(opened: Opened) -> None:

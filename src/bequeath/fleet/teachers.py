@@ -33,7 +33,7 @@ def ask_teacher(
     """
     role = reference_role(opened.job)
     asking = [p for p in waiting if role is not None and _asks(p, role)]
-    if role is None or not asking:
+    if role is None or not asking or role in opened.varying:  # else each run asks its own teacher
         return
     reading = [p for p in asking if _needs(p).models[role].embedding]
     deep = any(_needs(p).models[role].access >= Access.WEIGHTS for p in asking)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bequeath.given.graphs import GraphHandle
     from bequeath.given.models import ModelHandle
 
+SEED = "{seed}"
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -54,6 +56,7 @@ class Reference:
 class Job:
     """What the user asked for. Made by `load_job`; models and data are handles, nothing loaded.
 
+    In the paths of models `{seed}` stands for the run's seed; `models` are those of the first.
     Relative paths in references and in `out` start at the working directory; `extends:` starts at
     the file that says it.
     """
@@ -78,7 +81,8 @@ class Job:
         """role -> lazy handle."""
         from bequeath.given.models import model_handle
 
-        return {k: model_handle(k, r.ref, r.options) for k, r in self.model_refs.items()}
+        refs = self.for_seed(self.seeds[0]).model_refs
+        return {k: model_handle(k, r.ref, r.options) for k, r in refs.items()}
 
     @cached_property
     def data(self) -> dict[str, DataHandle]:
@@ -93,6 +97,23 @@ class Job:
         from bequeath.given.graphs import graph_handle
 
         return {k: graph_handle(k, r.ref, r.options) for k, r in self.graph_refs.items()}
+
+    @property
+    def varying(self) -> tuple[str, ...]:
+        """The models that are others for each seed: `{seed}` in a path stands for it."""
+        texts = {r: f"{ref.ref} {ref.options.weights}" for r, ref in self.model_refs.items()}
+        return tuple(role for role, text in texts.items() if SEED in text)
+
+    def for_seed(self, seed: int) -> Job:
+        """This job with the models that one seed means."""
+        varying = self.varying
+        if not varying:
+            return self
+        refs = {
+            role: _seeded(ref, str(seed)) if role in varying else ref
+            for role, ref in self.model_refs.items()
+        }
+        return replace(self, model_refs=refs)
 
     def only_files(self, role: str) -> bool:
         """Whether the methods read the weight files of a model and build no module of it."""
@@ -141,6 +162,12 @@ class Job:
     def __reduce__(self) -> tuple[Any, ...]:
         # a method is a function hidden behind its decorator, which pickle cannot find by name
         return _again, (self.document, self.allow_code, self.out)
+
+
+def _seeded(ref: Reference, seed: str) -> Reference:
+    weights = ref.options.weights
+    options = ref.options.model_copy(update={"weights": weights and weights.replace(SEED, seed)})
+    return replace(ref, ref=ref.ref.replace(SEED, seed), options=options)
 
 
 def _again(document: Document, allow_code: bool, out: Path) -> Job:

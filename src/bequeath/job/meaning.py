@@ -35,8 +35,11 @@ def misfits(job: Job) -> list[Problem]:
     """What the facts known without opening anything contradict."""
     models = {role: handle.facts for role, handle in job.models.items()}
     data = {role: handle.facts for role, handle in job.data.items()}
+    if found := class_problems(job, models, data):
+        return found
     own = catalog.family_of(job.want).problems
-    return class_problems(job, models, data) or list(own(job) if own is not None else ())
+    each = [job.for_seed(seed) for seed in job.seeds] if job.varying else [job]
+    return [problem for one in each for problem in own(one)] if own is not None else []
 
 
 def missing(job: Job) -> Iterable[Problem]:
@@ -138,8 +141,9 @@ def judge_problems(job: Job) -> Iterable[Problem]:
 
 def static_problems(job: Job) -> Iterable[Problem]:
     """What listings and headers of the models, data and graphs show to be wrong."""
+    more = [one for seed in job.seeds[1:] if job.varying for one in _other_seed(job, seed)]
     handles: list[tuple[str, str, Any]] = [
-        *(("models", r, handle) for r, handle in job.models.items() if not job.only_files(r)),
+        *(("models", r, one) for r, one in (*job.models.items(), *more) if not job.only_files(r)),
         *(("data", role, handle) for role, handle in job.data.items()),
         *(("graphs", role, handle) for role, handle in job.graphs.items()),
     ]
@@ -151,6 +155,12 @@ def static_problems(job: Job) -> Iterable[Problem]:
         for problem in found:
             whole = problem.at[:1] == (section,)
             yield problem if whole else problem.under(section, role)
+
+
+def _other_seed(job: Job, seed: int) -> Iterable[tuple[str, Any]]:
+    """role -> handle of the models that vary, for one of the later seeds."""
+    models = job.for_seed(seed).models
+    return [(role, models[role]) for role in job.varying]
 
 
 def _out(job: Job) -> Iterable[Problem]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, ValidationInfo, WithJsonSchema, field_validator
 
 from bequeath.given.access import ANY, Access, ModelNeed, Needs
+from bequeath.given.facts import missing
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.methods.contract import MethodConfig, Outcome
 from bequeath.weights.parameters import wrong
@@ -187,7 +188,11 @@ def _named(arm: Any, paths: Mapping[str, Path | None]) -> Iterable[Problem]:
 
 def _lost(job: Any, paths: Mapping[str, Path | None]) -> Iterable[Problem]:
     for role, path in paths.items():
-        if path is None:
+        ref = job.model_refs[role].ref
+        if path is None and ref.startswith("file:"):
+            there = ref.removeprefix("file:")
+            yield missing(f"`{there}` is not there", Path(there), ("models", role, "ref"))
+        elif path is None:
             label = "a local file or folder of safetensors"
             message = f"the weights of `{role}` are not on this machine, or are drawn anew"
             yield Problem("W803", message, ("models", role, "ref"), label)
