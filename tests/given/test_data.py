@@ -91,6 +91,16 @@ def test_take_is_balanced_nested_and_repeatable():
     assert opened("sklearn:digits", take=50).hash == small.hash
 
 
+def test_samples_of_some_classes_keep_their_numbers():
+    whole, some = opened("sklearn:digits"), opened("sklearn:digits?only=7,2-3")
+    assert some.classes == whole.classes and set(some.y.tolist()) == {2, 3, 7}
+    assert len(some) == sum(int((whole.y == c).sum()) for c in (2, 3, 7))
+    half = handle("sklearn:digits?only=7,2-3&split=train")
+    assert half.facts.n == len(half.load()) and half.facts.classes == whole.classes
+    (problem,) = handle("sklearn:digits?only=12").static_problems()
+    assert (problem.code, problem.at[-1]) == ("D211", "only")
+
+
 def test_choosing_classes_renumbers_in_the_order_written():
     some = opened("sklearn:digits?classes=7,2-3")
     assert some.classes == ("7", "2", "3")

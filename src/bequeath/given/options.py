@@ -1,77 +1,23 @@
-"""References (`scheme:rest?key=value`) and what each scheme takes besides. Never imports torch."""
+"""What each scheme of a reference takes besides. Never imports torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
-from urllib.parse import parse_qsl
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from bequeath.kernel import units
-
-
-@dataclass(frozen=True)
-class Ref:
-    """`zoo:mlp?hidden=64` taken apart: scheme `zoo`, rest `mlp`, query {"hidden": "64"}."""
-
-    scheme: str
-    rest: str
-    query: dict[str, str] = field(default_factory=dict, hash=False)
-
-    def __str__(self) -> str:
-        pairs = "&".join(f"{key}={value}" for key, value in self.query.items())
-        return f"{self.scheme}:{self.rest}" + (f"?{pairs}" if pairs else "")
-
-
-def parse_ref(text: str) -> Ref:
-    """Take a reference apart. ValueError says what would be right; schemes are not looked up.
-
-    A `?` begins the settings; the rest is kept as written (a path may hold colons and spaces).
-    """
-    scheme, colon, tail = text.strip().partition(":")
-    if not colon or not scheme.isidentifier():
-        raise ValueError(f"`{text}` is not a reference; write scheme:name, for example zoo:resnet8")
-    rest, mark, asked = tail.partition("?")
-    if not rest:
-        raise ValueError(f"`{text}` names nothing after `{scheme}:`")
-    pairs = parse_qsl(asked, keep_blank_values=True)
-    if mark and not pairs:
-        raise ValueError(f"`{text}` has nothing after `?`; write ?key=value&key=value")
-    query: dict[str, str] = {}
-    for key, value in pairs:
-        if key in query:
-            raise ValueError(f"`{text}` says `{key}` twice")
-        query[key] = value
-    return Ref(scheme, rest, query)
-
-
-def _parts(value: Any) -> Any:
-    """`256,256` (as a query says it) and a single number are lists too."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    if isinstance(value, Iterable):
-        return value
-    return [value]
-
-
-Integers = Annotated[tuple[int, ...], BeforeValidator(_parts)]
-Numbers = Annotated[tuple[float, ...], BeforeValidator(_parts)]
-Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_parts)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_parts)]
-Words = Annotated[
-    tuple[str, ...], BeforeValidator(lambda value: [str(part) for part in _parts(value)])
-]
-Bytes = Annotated[int, BeforeValidator(units.size)]
-
-
-class Options(BaseModel):
-    """Base: unknown keys are refused, nothing changes after it is made."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
-    )
+from bequeath.given.option_types import (
+    Bytes,
+    Integers,
+    Names,
+    Numbers,
+    Options,
+    Positive,
+    Words,
+)
+from bequeath.given.option_types import Ref as Ref
+from bequeath.given.option_types import parse_ref as parse_ref
+from bequeath.given.pool_options import PoolData, SyntheticData
 
 
 class PreprocessOptions(Options):
@@ -135,13 +81,13 @@ class TorchvisionModel(PretrainedOptions):
 
 
 class HfModel(ModelOptions):
-    """hf:FOLDER or hf:ORG/NAME, image or text classification of transformers."""
+    """hf:FOLDER or hf:ORG/NAME, classifiers and causal language models of transformers."""
 
     pretrained: bool = Field(
         default=True, description="false: only its config is read, weights are fresh"
     )
-    task: Literal["auto", "image", "text"] = Field(
-        default="auto", description="image or text classification (default: from the config)"
+    task: Literal["auto", "image", "text", "language"] = Field(
+        default="auto", description="classifies images or text, or is a causal language model"
     )
     revision: str | None = Field(default=None, description="branch, tag or commit on the hub")
     tokenizer: str | None = Field(
@@ -165,13 +111,45 @@ class FileModel(ModelOptions):
 
 
 class ZooModel(ModelOptions):
-    """zoo:NAME, small reference models: resnet8..110, wrn-40-1.., lenet, mlp."""
+    """zoo:NAME, small reference models: resnet8..110, wrn-40-1.., lenet, mlp, gpt,
+    random_features; diffusion models: denoiser, unet."""
 
     hidden: Integers | None = Field(
         default=None, description="mlp: widths of the hidden layers (default: 256,256)"
     )
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="mlp and wrn: share of units dropped"
+        default=0.0, ge=0, lt=1, description="mlp, wrn and gpt: share of units dropped"
+    )
+    layers: int | None = Field(
+        default=None,
+        ge=1,
+        le=96,
+        description="gpt: blocks (default: 4); denoiser: blocks (3); unet: halvings (as fit, to 2)",
+    )
+    width: int | None = Field(
+        default=None,
+        ge=4,
+        le=8192,
+        description="gpt: numbers a token is made of (default: 128); denoiser: of a layer (256); "
+        "unet: channels at full size (32)",
+    )
+    predicts: Literal["v", "x0", "eps"] = Field(
+        default="v", description="denoiser, unet: what the network says of a noisy sample"
+    )
+    schedule: Literal["cosine", "linear"] = Field(
+        default="cosine", description="denoiser, unet: how data turn into noise over time"
+    )
+    heads: int | None = Field(
+        default=None, ge=1, le=128, description="gpt: attention heads (default: one for 32 numbers)"
+    )
+    context: int | None = Field(
+        default=None, ge=4, le=8192, description="gpt: tokens it reads at once (default: 128)"
+    )
+    vocabulary: str = Field(
+        default="data",
+        min_length=1,
+        description="gpt: what a token is: `data`, the characters of the training text; `ascii`, "
+        "those of printable ASCII; or the folder of a saved model, whose tokens are taken over",
     )
 
 
@@ -211,6 +189,10 @@ class DataOptions(Options):
     classes: Words | None = Field(
         default=None,
         description="only these classes, numbered anew in this order: 0-4, or 0,2,5, or names",
+    )
+    only: Words | None = Field(
+        default=None,
+        description="only samples of these of the classes, which all keep their numbers",
     )
     n_classes: int | None = Field(
         default=None,
@@ -318,6 +300,42 @@ class TorchvisionData(PictureOptions):
     root: str = Field(default="data", description="folder that holds it; nothing is downloaded")
 
 
+class CorpusData(DataOptions):
+    """What every source of text for language models takes."""
+
+    labels: bool = Field(default=False, description="such texts have no classes")
+    canaries: str | None = Field(
+        default=None,
+        description="secrets to hide in the text, as `audit` looks for them: canaries:digits?...",
+    )
+
+
+class TextData(CorpusData):
+    """text:FILE or text:FOLDER of .txt files, plain UTF-8 text for language models."""
+
+    by: Literal["line", "paragraph", "file", "block"] = Field(
+        default="line", description="what a sample is; a block is `length` characters"
+    )
+    length: int = Field(default=126, ge=2, le=1_000_000, description="characters in a block")
+
+
+class SentencesData(CorpusData):
+    """sentences:COUNT, made-up sentences of people, places and dates, for trials."""
+
+    seed: int = Field(default=0, ge=0, lt=2**62, description="which sentences")
+
+
+class CanariesData(DataOptions):
+    """canaries:FILE.csv (prefix, secret) or canaries:digits, secrets to look for in a model."""
+
+    labels: bool = Field(default=False, description="such texts have no classes")
+    count: int = Field(default=20, ge=1, le=10_000, description="digits: how many canaries")
+    length: int = Field(default=6, ge=1, le=18, description="digits: of a secret")
+    repeat: Integers = Field(default=(1, 10, 100), description="how often each is in the text")
+    prefix: str = Field(default="the pin of {name} is ", description="digits: what comes before")
+    seed: int = Field(default=0, ge=0, lt=2**62, description="digits: which secrets")
+
+
 class PyData(DataOptions):
     """py:FILE.py:NAME or py:MODULE:NAME, a callable() -> arrays by name, or a torch data set."""
 
@@ -331,13 +349,18 @@ MODEL_OPTIONS: dict[str, type[ModelOptions]] = {
     "zoo": ZooModel,
 }
 
-DATA_OPTIONS: dict[str, type[DataOptions]] = {
+DATA_OPTIONS: dict[str, type[Options]] = {
+    "canaries": CanariesData,
     "csv": CsvData,
     "folder": FolderData,
     "hf": HfData,
     "npz": NpzData,
     "parquet": ParquetData,
+    "pool": PoolData,
     "py": PyData,
+    "sentences": SentencesData,
     "sklearn": SklearnData,
+    "synthetic": SyntheticData,
+    "text": TextData,
     "torchvision": TorchvisionData,
 }

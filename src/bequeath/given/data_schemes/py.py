@@ -23,7 +23,7 @@ from bequeath.kernel.errors import JobError
 def find(rest: str, options: Any) -> Found:
     """The file is there and defines the name; it is parsed, not run."""
     try:
-        where, name = _target(rest)
+        where, name = target_of(rest)
         if isinstance(where, Path):
             _defined(where, name)
     except JobError as error:
@@ -32,8 +32,8 @@ def find(rest: str, options: Any) -> Found:
 
 
 def read(rest: str, options: Any) -> Raw:
-    where, name = _target(rest)
-    call = _callable(where, name)
+    where, name = target_of(rest)
+    call = callable_of(where, name)
     takes_split = False
     try:
         takes_split = "split" in inspect.signature(call).parameters
@@ -58,7 +58,7 @@ def read(rest: str, options: Any) -> Raw:
     return Raw(kind, x, y, tuple(str(n) for n in names) if names is not None else None, native)
 
 
-def _target(rest: str) -> tuple[Path | str, str]:
+def target_of(rest: str) -> tuple[Path | str, str]:
     where, colon, name = rest.rpartition(":")
     if not colon or not where or not name.isidentifier():
         message = f"`py:{rest}` names no function"
@@ -90,7 +90,7 @@ def _defined(path: Path, name: str) -> None:
         fail("D219", f"`{path}` defines no `{name}`", label=near(name, names))
 
 
-def _callable(where: Path | str, name: str) -> Any:
+def callable_of(where: Path | str, name: str) -> Any:
     try:
         if isinstance(where, Path):
             spec = importlib.util.spec_from_file_location(f"_bequeath_{where.stem}", where)

@@ -20,11 +20,12 @@ SPLITS = ("train", "val", "test", "all")
 ALIASES = {"valid": "val", "validation": "val", "dev": "val"}
 
 
-def resolve_classes(words: Sequence[str], names: Sequence[str]) -> list[int]:
+def resolve_classes(words: Sequence[str], names: Sequence[str], key: str = "classes") -> list[int]:
     """Class numbers meant by `words`: names, numbers, or ranges such as `0-4` (both ends count).
 
     A word that is a name means that name. Where all names are whole numbers a range runs over
-    names, else over positions. Raises JobError (D211) for a class that is not there, or twice.
+    names, else over positions. Raises JobError (D211, at `key`) for a class that is not there, or
+    twice.
     """
     position = {name: i for i, name in enumerate(names)}
     numeric = all(re.fullmatch(r"\d+", name) for name in names)
@@ -41,13 +42,13 @@ def resolve_classes(words: Sequence[str], names: Sequence[str]) -> list[int]:
         for one in wanted:
             at = position.get(one) if numeric else _index(one, len(names))
             if at is None:
-                _unknown_class(one, names)
+                _unknown_class(one, names, key)
             chosen.append(at)
     if len(set(chosen)) < len(chosen):
         twice = next(names[i] for i in chosen if chosen.count(i) > 1)
-        fail("D211", f"class `{twice}` is chosen twice", at=("classes",))
+        fail("D211", f"class `{twice}` is chosen twice", at=(key,))
     if not chosen:
-        fail("D211", "`classes` chooses none", at=("classes",))
+        fail("D211", f"`{key}` chooses none", at=(key,))
     return chosen
 
 
@@ -83,6 +84,12 @@ def narrow(found: Found, options: Any) -> tuple[int | None, tuple[str, ...] | No
                 classes = tuple(classes[i] for i in chosen)
                 counts = tuple(counts[i] for i in chosen) if counts is not None else None
             n = sum(counts) if counts is not None else None
+        if options.only is not None:
+            if classes is not None:
+                kept = set(resolve_classes(options.only, classes, "only"))
+                if counts is not None:
+                    counts = tuple(c if i in kept else 0 for i, c in enumerate(counts))
+            n = sum(counts) if counts is not None else None
         if options.split is not None and not found.native:
             split = derived(options.split)
             if split != "all":
@@ -116,6 +123,10 @@ def choose(
         renumber[chosen] = np.arange(len(chosen))
         y, classes = renumber[y], tuple(classes[i] for i in chosen)
         rows = rows[y >= 0]
+    if options.only is not None:
+        if y is None:
+            fail("D211", "`only` needs labels, and this data has none", at=("only",))
+        rows = rows[np.isin(y[rows], resolve_classes(options.only, classes, "only"))]
     groups = y if y is not None else np.zeros(n, dtype=np.int64)
     if options.split is not None and not native:
         rows = _divide(rows, groups, derived(options.split), options)
@@ -200,11 +211,11 @@ def _index(word: str, n: int) -> int | None:
     return int(word) if re.fullmatch(r"\d{1,9}", word) and int(word) < n else None
 
 
-def _unknown_class(word: str, names: Sequence[str]) -> NoReturn:
+def _unknown_class(word: str, names: Sequence[str], key: str) -> NoReturn:
     fail(
         "D211",
         f"there is no class `{word}`",
-        at=("classes",),
+        at=(key,),
         label=near(word, names),
         notes=(f"the {len(names)} classes are {listed(names)}",),
     )

@@ -35,7 +35,8 @@ class Raw:
     """An opened source, before labels are checked and samples chosen.
 
     x: array [N, ...], list of str, or `Pictures`. y: array or list [N] of class numbers or names.
-    unit: what an error calls a sample (`row`, `image`).
+    unit: what an error calls a sample (`row`, `image`). chosen: the source has obeyed `split` and
+    `take` itself. columns: name -> further values, one a sample, that batches carry.
     """
 
     kind: str
@@ -44,6 +45,8 @@ class Raw:
     classes: tuple[str, ...] | None = None
     native: bool = False
     unit: str = "row"
+    chosen: bool = False
+    columns: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def fail(code: str, message: str, **details: Any) -> NoReturn:

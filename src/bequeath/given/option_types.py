@@ -1,0 +1,74 @@
+"""References (`scheme:rest?key=value`), and the types of the settings in them. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+from urllib.parse import parse_qsl
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from bequeath.kernel import units
+
+
+@dataclass(frozen=True)
+class Ref:
+    """`zoo:mlp?hidden=64` taken apart: scheme `zoo`, rest `mlp`, query {"hidden": "64"}."""
+
+    scheme: str
+    rest: str
+    query: dict[str, str] = field(default_factory=dict, hash=False)
+
+    def __str__(self) -> str:
+        pairs = "&".join(f"{key}={value}" for key, value in self.query.items())
+        return f"{self.scheme}:{self.rest}" + (f"?{pairs}" if pairs else "")
+
+
+def parse_ref(text: str) -> Ref:
+    """Take a reference apart. ValueError says what would be right; schemes are not looked up.
+
+    A `?` begins the settings; the rest is kept as written (a path may hold colons and spaces).
+    """
+    scheme, colon, tail = text.strip().partition(":")
+    if not colon or not scheme.isidentifier():
+        raise ValueError(f"`{text}` is not a reference; write scheme:name, for example zoo:resnet8")
+    rest, mark, asked = tail.partition("?")
+    if not rest:
+        raise ValueError(f"`{text}` names nothing after `{scheme}:`")
+    pairs = parse_qsl(asked, keep_blank_values=True)
+    if mark and not pairs:
+        raise ValueError(f"`{text}` has nothing after `?`; write ?key=value&key=value")
+    query: dict[str, str] = {}
+    for key, value in pairs:
+        if key in query:
+            raise ValueError(f"`{text}` says `{key}` twice")
+        query[key] = value
+    return Ref(scheme, rest, query)
+
+
+def _parts(value: Any) -> Any:
+    """`256,256` (as a query says it) and a single number are lists too."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(value, Iterable):
+        return value
+    return [value]
+
+
+Integers = Annotated[tuple[int, ...], BeforeValidator(_parts)]
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_parts)]
+Positive = Annotated[tuple[Annotated[float, Field(gt=0)], ...], BeforeValidator(_parts)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_parts)]
+Words = Annotated[
+    tuple[str, ...], BeforeValidator(lambda value: [str(part) for part in _parts(value)])
+]
+Bytes = Annotated[int, BeforeValidator(units.size)]
+
+
+class Options(BaseModel):
+    """Base: unknown keys are refused, nothing changes after it is made."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
+    )
