@@ -102,11 +102,19 @@ def _counted(pairs: list[Pair], measure: Measure) -> str:
 def _named(pairs: list[Pair], measure: Measure) -> str:
     if not pairs:
         return ""
-    shown = [
-        f"{p.arm}: {amount(p.gain, measure)}, {_sure(p, measure)}" for p in pairs[:_MOST_NAMED]
-    ]
+    first, *others = pairs[:_MOST_NAMED]
+    shown = [f"{first.arm}: {amount(first.gain, measure)}, {_sure(first, measure)}"]
+    shown += [f"{p.arm}: {_short(p, measure)}" for p in others]
     more = f", and {len(pairs) - _MOST_NAMED} more" if len(pairs) > _MOST_NAMED else ""
     return f" ({'; '.join(shown)}{more})"
+
+
+def _short(pair: Pair, measure: Measure) -> str:
+    """The figure and its interval, where the words have been said just before."""
+    if pair.interval is None:
+        return figure(abs(pair.gain), measure)
+    low, high = (figure(bound, measure) for bound in _turned(pair.interval, pair))
+    return f"{figure(abs(pair.gain), measure)}, {low} to {high}"
 
 
 def _among(comparison: Comparison, asked: list[str], measure: Measure) -> list[str]:
@@ -131,10 +139,11 @@ def _among(comparison: Comparison, asked: list[str], measure: Measure) -> list[s
 
 
 def _beside(comparison: Comparison, arm: str, measure: Measure) -> list[str]:
-    """The arm beside the first model as it came that was measured the same way."""
-    pair = next((p for p in comparison.versus_reference if p.arm == arm), None)
-    if pair is None:
+    """The arm beside the best of the models as they came that were measured the same way."""
+    pairs = [p for p in comparison.versus_reference if p.arm == arm]
+    if not pairs:
         return []
+    pair = min(pairs, key=lambda p: p.gain)
     theirs = next(r for r in comparison.references if r.role == pair.versus).model
     mine = _arm(comparison, arm).model
     size = ""
@@ -143,7 +152,9 @@ def _beside(comparison: Comparison, arm: str, measure: Measure) -> list[str]:
         size = f" with {share:.2g} % of its parameters" if share < 99.5 else ""
     way = "ahead of" if pair.gain > 0 else "behind"
     where = f"{amount(pair.gain, measure)} {way}" if pair.gain else "level with"
-    return [f"{arm} is {where} the {pair.versus}{size}"]
+    if len(pairs) == 1:
+        return [f"{arm} is {where} the {pair.versus}{size}"]
+    return [f"{arm} is {where} {pair.versus}, the best of the models as they came{size}"]
 
 
 def _alone(comparison: Comparison, measure: Measure) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from bequeath.evidence.comparison import Arm, Comparison, Confusion, Pair, Reference, Spread
@@ -39,7 +40,7 @@ def _arm_card(inputs: Inputs, arm: Arm) -> dict[str, Any]:
         facts.append(("training" if arm.trained else "method", show_seconds(arm.cost.train_s)))
     else:
         facts.append(("whole run", show_seconds(arm.cost.wall_s)))
-    for reference in comparison.references:
+    if (reference := _best(comparison.references, comparison.measure)) is not None:
         facts += _against(arm, reference, comparison.measure)
     pair = inputs.versus_baseline(arm.arm)
     tag = "asked for" if arm.arm == inputs.headline else "baseline" if arm.baseline else ""
@@ -87,6 +88,15 @@ def _model_facts(model: Model | None) -> list[tuple[str, str]]:
     return facts + ([("one answer", milliseconds(model.latency_ms))] if model.latency_ms else [])
 
 
+def _best(references: Sequence[Reference], measure: Measure | None) -> Reference | None:
+    """The one to be beside: of several models as they came, the best."""
+    known = [r for r in references if measure is not None and measure.name in r.metrics]
+    if measure is None or not known:
+        return references[0] if len(references) == 1 else None
+    sign = 1 if measure.direction == "higher" else -1
+    return max(known, key=lambda r: sign * r.metrics[measure.name].mean)
+
+
 def _against(arm: Arm, reference: Reference, measure: Measure | None) -> list[tuple[str, str]]:
     role = clean(reference.role, 24)
     facts = []
@@ -99,7 +109,8 @@ def _against(arm: Arm, reference: Reference, measure: Measure | None) -> list[tu
         return facts
     if reference.model.parameters:
         share = arm.model.parameters / reference.model.parameters
-        facts.append((f"size / {role}", times(share)))
+        if share != 1:
+            facts.append((f"size / {role}", times(share)))
     if reference.model.latency_ms and arm.model.latency_ms:
         ratio = times(arm.model.latency_ms / reference.model.latency_ms)
         facts.append((f"answer time / {role}", ratio))
