@@ -141,6 +141,12 @@ def statement(**changes) -> Statement:
         ({"direction": "same"}, (-0.009, 0.009), "supported"),
         ({"direction": "same"}, (-0.02, 0.009), "inconclusive"),
         ({"direction": "same"}, (0.02, 0.03), "not supported"),
+        ({"direction": "not lower"}, (-0.009, 0.09), "supported"),
+        ({"direction": "not lower"}, (-0.02, 0.09), "inconclusive"),
+        ({"direction": "not lower"}, (-0.09, -0.02), "not supported"),
+        ({"direction": "not higher"}, (-0.09, 0.009), "supported"),
+        ({"direction": "not higher"}, (-0.09, 0.02), "inconclusive"),
+        ({"direction": "not higher"}, (0.02, 0.09), "not supported"),
         ({"versus": None, "least": 2.0}, (2.1, 2.5), "supported"),
         ({"versus": None, "least": 2.0, "direction": "lower"}, (1.1, 1.5), "supported"),
         ({"versus": None, "least": 2.0, "direction": "lower"}, (2.1, 2.5), "not supported"),
@@ -158,7 +164,13 @@ def test_the_stricter_rule_asks_the_sign_flip_too():
 
 
 def test_statements_that_mean_nothing_are_refused():
-    for changes in ({"least": -0.1}, {"versus": "a"}, {"direction": "same", "least": 0.0}):
+    for changes in (
+        {"least": -0.1},
+        {"versus": "a"},
+        {"direction": "same", "least": 0.0},
+        {"direction": "not lower", "least": 0.0},
+        {"direction": "not lower", "versus": None},
+    ):
         with pytest.raises(ValidationError):
             statement(**changes)
 

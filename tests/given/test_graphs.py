@@ -171,6 +171,10 @@ def test_texts(tmp_path):
     assert named.notes["text lines about the same entity"] == 1
     assert load(ref, missing_text="none").texts[2:] == (None, None)
     assert load(ref, text="names").texts == ("a", "b", "c", "d")
+    # the name of a text file begins at the folder, as those of the triples do
+    (tmp_path / "other.txt").write_text("a\tA\nb\tB\nc\tC\nd\tD\n")
+    assert load(ref, text="other.txt").texts == ("A", "B", "C", "D")
+    assert load("pykeen:nations", text=str(tmp_path / "other.txt"), missing_text="name").texts
     (tmp_path / "entity2text.txt").write_text("just words\n")
     assert one(ref, static=False).code == "D286"
 

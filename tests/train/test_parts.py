@@ -16,8 +16,9 @@ from bequeath.kernel.errors import JobError, RunError
 from bequeath.train import checkpoint, optim, seeds
 from bequeath.train.batches import Batches, view_of_epoch, view_seed
 from bequeath.train.budget import Deadline, peak_memory, resident
-from bequeath.train.config import Augment, Schedule
-from bequeath.train.context import pick_device
+from bequeath.train.config import Augment, Optimizer, Schedule, Train
+from bequeath.train.context import Context, pick_device
+from bequeath.train.terms import Term
 
 
 def test_streams_are_independent_and_stable():
@@ -91,6 +92,7 @@ def test_views():
         (Schedule(name="constant", warmup=0.5), [1 / 3, 2 / 3, 1, 1]),
         (Schedule(name="linear", warmup=0.5), [1 / 3, 2 / 3, 1, 0.5]),
         (Schedule(name="multistep", warmup=0, gamma=0.1), [1, 1, 0.1, 0.01]),
+        (Schedule(name="inverse", warmup=0), [1, 3.5**-0.75, 6**-0.75, 8.5**-0.75]),
     ],
     ids=lambda v: getattr(v, "name", ""),
 )
@@ -103,6 +105,32 @@ def test_learning_rates(cfg, expected):
         optimizer.step()
         scheduler.step()
     assert rates == pytest.approx([2 * e for e in expected])
+
+
+def test_rates_of_groups_move_what_they_name(tmp_path):
+    """With plain SGD and a gradient of 1, a parameter moves by its own rate."""
+    net = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), torch.nn.Linear(1, 1))
+    before = [p.detach().clone() for p in net.parameters()]
+    sgd = {"name": "sgd", "lr": 0.5, "momentum": 0, "weight_decay": 0}
+    rates = {"2": 0, "1.bias": 0.2, "1": 0.1}
+    train = Train.model_validate(
+        {"steps": 1, "optimizer": {**sgd, "rates": rates}, "schedule": {"warmup": 0}}
+    )
+    ctx = Context(0, train, tmp_path, show=False)
+    ctx.fit(net, Points(4), lambda b: {"sum": Term(total(net), 1)})
+    moved = [float(b - p) for b, p in zip(before, net.parameters())]
+    assert moved == pytest.approx([0.5, 0.5, 0.05, 0.1, 0.0, 0.0])
+    assert '"lr": 0.5' in ctx.log_text
+
+
+def total(net: torch.nn.Module) -> torch.Tensor:
+    return torch.stack([p.sum() for p in net.parameters()]).sum()
+
+
+def test_a_rate_for_no_parameter_is_refused():
+    cfg = Optimizer(rates={"body": 0.1, "*": 1})
+    with pytest.raises(RunError, match=r"T641.*`body` fits no parameter"):
+        optim.build([torch.zeros(1, requires_grad=True)], cfg, ["head.weight"])
 
 
 def test_checkpoint_round_trip(tmp_path):

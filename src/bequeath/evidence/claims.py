@@ -3,7 +3,8 @@
 A claim file is one YAML per published system. Its statements are judged on a comparison:
 
 - supported: the 95 % interval of the difference lies beyond `least` in the stated direction
-  (`same`: the 90 % interval lies within +-least, two one-sided tests);
+  (`same`: the 90 % interval lies within +-least, two one-sided tests; `not lower`, `not higher`:
+  the 90 % interval excludes a loss as large as `least`, one one-sided test);
 - not supported: the interval excludes an effect as large as `least`;
 - inconclusive: neither. More seeds or more test samples would tell.
 """
@@ -66,7 +67,7 @@ class Statement(_Strict):
     arm: Name
     versus: str | None = None
     metric: Name
-    direction: Literal["higher", "lower", "same"]
+    direction: Literal["higher", "lower", "same", "not lower", "not higher"]
     least: float = Field(default=0.0)
     rule: Literal["interval", "interval and sign-flip"] = "interval"
     decides: tuple[Scale, ...] = Field(
@@ -77,8 +78,9 @@ class Statement(_Strict):
     def _sensible(self) -> Statement:
         if self.versus is not None and self.least < 0:
             raise ValueError("least is the size of an effect and not negative")
-        if self.direction == "same" and (self.versus is None or self.least <= 0):
-            raise ValueError("`same` needs `versus` and a `least` above 0")
+        bounded = self.direction not in ("higher", "lower")
+        if bounded and (self.versus is None or self.least <= 0):
+            raise ValueError(f"`{self.direction}` needs `versus` and a `least` above 0")
         if self.arm == self.versus:
             raise ValueError("an arm is not compared with itself")
         return self

@@ -194,6 +194,14 @@ def decide(
         if bounds[0] > least or bounds[1] < -least:
             return "not supported", f"the 95 % interval lies beyond ±{least:g}"
         return "inconclusive", f"the intervals neither lie within ±{least:g} nor exclude it"
+    if statement.direction in ("not lower", "not higher"):
+        down = statement.direction == "not higher"
+        worst, best = (-bounds90[1], -bounds[0]) if down else (bounds90[0], bounds[1])
+        if worst >= -least:
+            return "supported", f"the 90 % interval excludes a loss of more than {least:g}"
+        if best < -least:
+            return "not supported", f"the whole 95 % interval is a loss of more than {least:g}"
+        return "inconclusive", f"the intervals neither exclude a loss of {least:g} nor show one"
     up = statement.direction == "higher"
     turned = bounds if up else (-bounds[1], -bounds[0])
     # The arm's own value is `lower` below `least`; a difference is, below the negative of `least`.

@@ -6,7 +6,7 @@ classes compared, and what the job will cost measured on a few real steps where 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from bequeath.given.access import ANY, Labels
 from bequeath.given.facts import ModelFacts
 from bequeath.given.samples import Samples, shared_samples
 from bequeath.job.job import Arm, Job
-from bequeath.job.meaning import class_problems
+from bequeath.job.meaning import answer_problems, class_problems, speaks
 from bequeath.kernel.errors import JobError, Problem, Problems
 from bequeath.methods.catalog import family_of
 from bequeath.train.context import pick_device, refuse_precision
@@ -83,6 +83,8 @@ class Opened:
         data = data if data is not None else judge
         # models of methods that want the classes the same are made to judge's, others to theirs
         n_classes = self.n_classes if judge is not None and self._same_classes else None
+        if _keeps_classes(self.job, role):
+            n_classes = self.model_facts[role].n_classes
         try:
             return self.job.models[role].load(
                 n_classes=n_classes, data=data, seed=seed, device=self.device
@@ -115,7 +117,7 @@ def check_deep(job: Job) -> Opened:
     if not basket.found:
         basket.extend(class_problems(job, facts, known))
         basket.extend(_heads(job, facts))
-        basket.extend(_answers(job, facts))
+        basket.extend(answer_problems(job, facts))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     opened = Opened(job, samples, facts, pick_device(job.train.device), graphs, job.varying)
@@ -149,11 +151,19 @@ def examine_models(
         if job.only_files(role):
             facts[role] = replace(handle.facts, hash=handle.stamp)
             continue
+        seen = data
+        if data is not None and _keeps_classes(job, role):
+            seen = replace(data, n_classes=None, classes=None)
         try:
-            facts[role] = handle.examine(data)
+            facts[role] = handle.examine(seen)
         except JobError as error:
             basket.extend(_under("models", role, error))
     return facts
+
+
+def _keeps_classes(job: Job, role: str) -> bool:
+    """Whether a model's classes may be others than those of the data."""
+    return any(arm.needs.models[role].own_classes for arm in job.arms if role in arm.needs.models)
 
 
 def _under(section: str, role: str, error: JobError) -> list[Problem]:
@@ -190,36 +200,8 @@ def _labels(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     return [
         Problem("G410", f"`data.{role}` has no labels, and {why}", ("data", role), "", remedies)
         for role, (why, remedies) in wanted.items()
-        if role in samples and samples[role].y is None and not _speaks(job, samples[role])
+        if role in samples and samples[role].y is None and not speaks(job, samples[role].kind)
     ]
-
-
-def _speaks(job: Job, samples: Samples) -> bool:
-    """Whether the labels are the text itself, for language models."""
-    return samples.kind == "text" and any(one.facts.per_token for one in job.models.values())
-
-
-def _answers(job: Job, facts: dict[str, ModelFacts]) -> Iterator[Problem]:
-    """G490 where a method is for classifiers and a model is a language model, or the reverse."""
-    for arm in job.arms:
-        for role, need in arm.needs.models.items():
-            wanted = arm.needs.answers
-            if role not in facts or need.files:
-                continue
-            given = "tokens" if facts[role].per_token else "samples"
-            given = "noise" if facts[role].generates else given
-            if wanted != given and (wanted != "both" or given == "noise"):
-                kinds = {
-                    "tokens": "language models",
-                    "samples": "models that answer once a sample",
-                    "both": "classifiers and language models",
-                    "noise": "diffusion models",
-                }
-                message = (
-                    f"`{arm.label}` is for {kinds[wanted]}, and `models.{role}` is none of them"
-                )
-                remedies = ("leave it out with `baselines: false`",) if arm.added else ()
-                yield Problem("G490", message, ("models", role), "", remedies)
 
 
 def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
@@ -227,7 +209,7 @@ def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     if not job.judged:
         return []
     judge = samples[job.evaluate.data]
-    learnt = _learnt(job)
+    learnt = _learnt(job, Labels.FEW)
     return [
         Problem(
             "G406",
@@ -242,8 +224,10 @@ def _seen(job: Job, samples: dict[str, Samples]) -> list[Problem]:
     ]
 
 
-def _learnt(job: Job) -> set[str]:
-    return {role for arm in job.arms for role in arm.needs.data}
+def _learnt(job: Job, least: Labels = Labels.NONE) -> set[str]:
+    """The data that methods are given; least: with so much of their labels."""
+    needs = [need for arm in job.arms for need in arm.needs.data.items()]
+    return {role for role, need in needs if need.labels >= least}
 
 
 def _remarks(opened: Opened) -> list[str]:

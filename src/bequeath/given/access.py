@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from bequeath.kernel.errors import AccessDenied
 
@@ -37,6 +37,7 @@ class ModelNeed:
 
     embedding: the method reads what goes into the classifier, so the classifier must be known.
     files: the method reads weight files and builds no module, so the architecture may stay unknown.
+    own_classes: a trained model keeps its classes, whichever the data have.
     at_least: with the role `*`, how many such models there must be.
     """
 
@@ -45,6 +46,7 @@ class ModelNeed:
     optional: bool = False
     embedding: bool = False
     files: bool = False
+    own_classes: bool = False
     at_least: int = 1
 
 
@@ -66,13 +68,15 @@ class Needs:
 
     Whatever is not named here is sealed: a method cannot reach it. The role `*` stands for every
     other role of the job, see `over`. `same_classes`: all models and data sets named here must
-    agree on the number of classes.
+    agree on the number of classes. answers: what the models are to answer about, each sample
+    (classifiers) or each token (language models); or noise, of which diffusion models make samples.
     """
 
     models: Mapping[str, ModelNeed] = field(default_factory=dict)
     data: Mapping[str, DataNeed] = field(default_factory=dict)
     graphs: tuple[str, ...] = ()
     same_classes: bool = False
+    answers: Literal["samples", "tokens", "both", "noise"] = "samples"
 
     def over(self, models: Iterable[str], data: Iterable[str]) -> Needs:
         """The same needs with `*` replaced by those of these roles that are not named, in order.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Source:
 
     scheme, name: of the reference. kwargs: what the maker took besides the number of classes, JSON
     values. classes: their names. folder: where a transformers model or the code of a `py:` model
-    came from.
+    came from. graft: another head in place of its classifier, see `bequeath.given.graft`.
     """
 
     scheme: str
@@ -43,12 +43,15 @@ class Source:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     origin: Path | None = None
+    graft: Mapping[str, Any] | None = None
 
 
 class BoundModel(nn.Module):
     """A plain module that takes raw batches.
 
-    module: any torch module. preprocess: from a batch to what the module eats.
+    module: any torch module. preprocess: from a batch to what the module eats. beside: each writes
+    further files into the folder of a saved model and returns what `load` should say of them, as
+    comments in code.
     """
 
     def __init__(
@@ -59,9 +62,13 @@ class BoundModel(nn.Module):
         self.preprocess = preprocess
         self.facts = facts
         self.source = source
+        self.beside: tuple[Callable[[Path], str], ...] = ()
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """`x` or `text` of a batch -> logits [B, K], on the module's device."""
+        """`x` or `text` of a batch -> logits, on the module's device.
+
+        [B, K]; of a language model (`facts.per_token`) [B, T, K], at each token for the next.
+        """
         weight = next(self.module.parameters(), None)
         device = torch.device("cpu") if weight is None else weight.device
         eaten = self.preprocess(batch, device)
@@ -78,13 +85,15 @@ class BoundModel(nn.Module):
         anything else in it is left alone (FileExistsError). `bequeath.json` says how to open it
         without bequeath, and `file:FOLDER` opens it with it.
         """
+        from bequeath.given import graft
         from bequeath.given.model_schemes import scheme
 
+        maker = scheme(self.source.scheme) if self.source.graft is None else graft
         folder = Path(folder)
         if folder.exists() and not (folder / "bequeath.json").is_file() and any(folder.iterdir()):
             raise FileExistsError(f"`{folder}` is there and holds something else than a model")
         with whole_folder(folder) as part:
-            load = scheme(self.source.scheme).save(self, part)
+            load = maker.save(self, part) + "".join(write(part) for write in self.beside)
             write_json(part / "bequeath.json", self._record(load))
 
     def _record(self, load: str) -> dict[str, Any]:
@@ -98,6 +107,8 @@ class BoundModel(nn.Module):
             "name": source.name,
             "kwargs": dict(source.kwargs),
             "kind": self.preprocess.kind,
+            "per_token": facts.per_token,
+            "generates": facts.generates,
             "n_classes": facts.n_classes,
             "classes": list(source.classes),
             "head": facts.head,
@@ -107,6 +118,7 @@ class BoundModel(nn.Module):
             "hash": hash_tensors(self.module),
             "preprocess": eyes,
             "load": load,
+            **({} if source.graft is None else {"graft": dict(source.graft)}),
         }
 
 

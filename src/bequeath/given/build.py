@@ -18,7 +18,12 @@ from bequeath.given.facts import DataFacts, ModelFacts, TensorFact
 from bequeath.given.heads import check_head, find_head
 from bequeath.given.model_schemes import Blueprint
 from bequeath.given.options import ModelOptions
-from bequeath.given.preprocess import ImagePreprocess, TextPreprocess, VectorPreprocess
+from bequeath.given.preprocess import (
+    CharacterPreprocess,
+    ImagePreprocess,
+    TextPreprocess,
+    VectorPreprocess,
+)
 from bequeath.given.weights_file import (
     bad_tensors,
     file_facts,
@@ -55,12 +60,14 @@ def plan(blueprint: Blueprint, options: ModelOptions, data: DataFacts) -> Plan:
     _check_kind(blueprint, data)
     tensors = file_facts(weights, at=at) if weights is not None else None
     n_classes = options.classes or blueprint.n_classes or data.n_classes
+    if blueprint.generates:
+        n_classes = 0  # what it makes has none
     module = _shell(blueprint, n_classes or 2)
     head = _head(module, n_classes or 2, options, blueprint)
     fresh_head = False
     if tensors is not None:
         trained = _rows(tensors, head)
-        if trained and trained != (n_classes or 2):
+        if trained and trained != n_classes:
             fresh_head = options.classes is not None
             if not fresh_head:
                 n_classes = trained
@@ -80,7 +87,7 @@ def plan(blueprint: Blueprint, options: ModelOptions, data: DataFacts) -> Plan:
         kind=blueprint.preprocess.kind,
         architecture=blueprint.name,
         parameters=sum(p.numel() for p in module.parameters() if p.requires_grad),
-        n_classes=n_classes,
+        n_classes=n_classes or None,
         head=head,
         input=shape,
         preprocess=blueprint.preprocess.to_dict(),
@@ -89,6 +96,8 @@ def plan(blueprint: Blueprint, options: ModelOptions, data: DataFacts) -> Plan:
         tensors=_shapes(module),
         classes=None if new_head else _names(blueprint, n_classes),
         made_of=digest(str(read), str(blueprint.made_of)),
+        per_token=blueprint.per_token,
+        generates=blueprint.generates,
     )
     return Plan(blueprint, facts, n_classes, weights, fresh_head, at)
 
@@ -115,7 +124,14 @@ def load(made: Plan, samples: Any, seed: int, device: torch.device | str) -> Bou
     classes = made.facts.classes or ()
     if not classes and len(known) == made.n_classes:
         classes = tuple(known)
-    source = Source(blueprint.scheme, blueprint.name, blueprint.kwargs, classes, blueprint.origin)
+    source = Source(
+        blueprint.scheme,
+        blueprint.name,
+        blueprint.kwargs,
+        classes,
+        blueprint.origin,
+        blueprint.graft,
+    )
     facts = replace(made.facts, hash=hash_tensors(module), preprocess=eyes.to_dict())
     return BoundModel(module, eyes, facts, source).to(device).eval()
 
@@ -134,6 +150,7 @@ def data_facts(samples: Any, n_classes: int | None = None) -> DataFacts:
         shape=shape,
         classes=classes,
         n_classes=n_classes or len(classes) or None,
+        alphabet=getattr(samples, "alphabet", None),
     )
 
 
@@ -170,6 +187,8 @@ def _shell(blueprint: Blueprint, n_classes: int) -> nn.Module:
 def _head(
     module: nn.Module, n_classes: int, options: ModelOptions, blueprint: Blueprint
 ) -> str | None:
+    if blueprint.generates:
+        return None
     if options.head is None:
         return find_head(module, n_classes, blueprint.head)
     check_head(module, options.head)
@@ -252,7 +271,7 @@ def _check_kind(blueprint: Blueprint, data: DataFacts) -> None:
 
 def _eaten(blueprint: Blueprint, data: DataFacts) -> tuple[int, ...] | None:
     eyes = blueprint.preprocess
-    if data.shape is None or isinstance(eyes, TextPreprocess):
+    if data.shape is None or isinstance(eyes, TextPreprocess | CharacterPreprocess):
         return None
     shape = eyes.shape(data.shape)
     problem = None
@@ -284,6 +303,8 @@ def _check_classes(
     gives = n_classes
     if shape is not None:
         gives = _output_width(module, shape, blueprint) or n_classes
+    if blueprint.generates:
+        return
     if gives != n_classes or (data.n_classes is not None and gives != data.n_classes):
         wanted = n_classes if gives != n_classes else data.n_classes
         remedy = f"`classes: {wanted}` puts a fresh classifier on it"

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from bequeath.given.data_schemes import select
 from bequeath.given.data_schemes.source import Found, Raw, memory_limit
 from bequeath.given.facts import DataFacts
-from bequeath.given.options import DATA_OPTIONS, Ref, parse_ref
+from bequeath.given.options import DATA_OPTIONS, DataOptions, Ref, parse_ref
 from bequeath.kernel.errors import JobError, Problem
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class DataHandle:
             message = f"`{rest}` cannot be opened: {error.strerror or error}"
             found = Found(problems=[Problem("D201", message, at=("ref",))])
         problems = list(found.problems)
+        if not isinstance(options, DataOptions):  # no samples with classes: nothing to choose from
+            return DataFacts(found.kind, found.n, labelled=False), self._placed(problems)
         n, classes = found.n, found.classes
         if not problems:
             n, classes, problems = select.narrow(found, options)
@@ -122,14 +124,20 @@ def _load(rest: str, find: Any, read: Any, options: Any) -> Samples:
     from bequeath.given.data_schemes.labels import encode
     from bequeath.given.data_schemes.pictures import Pictures
     from bequeath.given.samples import ArraySamples, open_images, scan
+    from bequeath.given.shift import shifted
 
-    raw: Raw = read(rest, options)
+    raw: Raw | Samples = read(rest, options)
+    if not isinstance(raw, Raw):  # a pool is as it is
+        return raw
     n, y, classes = len(raw.x), None, raw.classes or ()
     if raw.y is not None:
         y, classes = encode(raw.y, raw.classes, options.n_classes, n, raw.unit)
     elif options.n_classes is not None and not classes:
         classes = tuple(str(i) for i in range(options.n_classes))
-    rows, y, classes = select.choose(n, y, classes, raw.native, options)
+    if raw.chosen:
+        rows = torch.arange(n).numpy()
+    else:
+        rows, y, classes = select.choose(n, y, classes, raw.native, options)
     labels: torch.Tensor | None = None
     if y is not None and options.labels:
         labels = torch.from_numpy(y)
@@ -144,10 +152,13 @@ def _load(rest: str, find: Any, read: Any, options: Any) -> Samples:
             limit=memory_limit(options),
         )
     elif raw.kind == "text":
-        samples = ArraySamples("text", [raw.x[i] for i in rows.tolist()], labels, classes)
+        columns = {k: [values[i] for i in rows.tolist()] for k, values in raw.columns.items()}
+        texts = [raw.x[i] for i in rows.tolist()]
+        samples = ArraySamples("text", texts, labels, classes, columns=columns)
     else:
         x = torch.from_numpy(raw.x if len(rows) == n else raw.x[rows])
         samples = ArraySamples(raw.kind, x, labels, classes)
+    samples = shifted(samples, options)
     meant = options.classes is not None  # whoever chose one class knows it is one
     if problems := scan(samples, rows.tolist(), raw.unit, one_class=meant):
         raise JobError(problems)

@@ -26,7 +26,9 @@ class ModelFacts:
     input: shape of one preprocessed sample. preprocess: `Preprocess.to_dict()`.
     licence: as the source states it. hash: digest of all tensors. tensors: name -> TensorFact.
     classes: names of the outputs, in order. made_of: digest of the files it is made from: weights
-    (also where the classifier is replaced), configuration, code.
+    (also where the classifier is replaced), configuration, code. per_token: it is a language model:
+    logits [B, T, n_classes], at each token for the next one, and n_classes is its vocabulary.
+    generates: it is a diffusion model: it makes samples of noise, and has no classes.
     """
 
     kind: str | None = None
@@ -41,13 +43,16 @@ class ModelFacts:
     tensors: Mapping[str, TensorFact] | None = None
     classes: tuple[str, ...] | None = None
     made_of: str | None = None
+    per_token: bool = False
+    generates: bool = False
 
 
 @dataclass(frozen=True)
 class DataFacts:
     """kind: `image`, `vector` or `text`; n: samples; shape: of one, (H, W, C) or (D,).
 
-    classes: their names in the order of the labels. hash: digest of the content.
+    classes: their names in the order of the labels. hash: digest of the content. alphabet: of open
+    texts, the characters that occur, in the order of their numbers.
     """
 
     kind: str | None = None
@@ -57,6 +62,7 @@ class DataFacts:
     n_classes: int | None = None
     hash: str | None = None
     labelled: bool | None = None
+    alphabet: str | None = None
 
 
 def weights_format(path: Path) -> str | None:

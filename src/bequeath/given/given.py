@@ -155,7 +155,7 @@ class ModelView:
 
         LOGITS and above: logits [B, K] (at GRADIENTS and above with gradients to the input);
         TOP_K: (log-probabilities, classes), each [B, min(top_k, K)]; LABEL: classes, int64 [B].
-        AccessDenied at TEXT.
+        Of a language model each at each token, [B, T, ...]. AccessDenied at TEXT.
         """
         return Predictor(self._load(Access.LABEL, "answers"), self.access, top_k)
 
@@ -178,8 +178,8 @@ class Predictor:
                 if access >= Access.LOGITS:
                     return logits
                 if access == Access.LABEL:
-                    return logits.argmax(1)
-                best = logits.log_softmax(1).topk(min(top_k, logits.shape[1]), dim=1)
+                    return logits.argmax(-1)
+                best = logits.log_softmax(-1).topk(min(top_k, logits.shape[-1]), dim=-1)
                 return best.values, best.indices
 
         self._answer = answer

@@ -62,7 +62,8 @@ class SeparatedGraph(GraphOptions):
 class KgGraph(SeparatedGraph):
     """kg:FOLDER, a file of triples for each split: train.txt, valid.txt, test.txt (or .tsv, .gz).
 
-    Once `train` is named, only the files that are named are used.
+    Once `train` is named, only the files that are named are used. Names of files, that of `text`
+    too, begin at the folder.
     """
 
     train: str | None = Field(default=None, description="file in the folder to train on")

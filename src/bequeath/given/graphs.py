@@ -138,7 +138,7 @@ class GraphHandle:
             rest, module = self._scheme()
             try:
                 splits: Splits = module.read(rest, self.options)
-                self._graph = _tensors(assemble(splits, self.options))
+                self._graph = as_graph(assemble(splits, self.options))
             except JobError as error:
                 raise JobError(self._placed(error.problems)) from None
         return self._graph
@@ -180,7 +180,8 @@ def graph_handle(
     return GraphHandle(role, str(parsed), options)
 
 
-def _tensors(found: Numbered) -> Graph:
+def as_graph(found: Numbered) -> Graph:
+    """Numbered triples as tensors, with the digest of the whole graph."""
     import torch
 
     parts = {
@@ -209,5 +210,6 @@ __all__ = [
     "GraphFacts",
     "GraphHandle",
     "GraphView",
+    "as_graph",
     "graph_handle",
 ]

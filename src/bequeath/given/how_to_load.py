@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bequeath.given import pixels
-from bequeath.given.preprocess import ImagePreprocess, Preprocess, VectorPreprocess
+from bequeath.given import characters, pixels
+from bequeath.given.preprocess import (
+    CharacterPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    TextPreprocess,
+    VectorPreprocess,
+)
 from bequeath.kernel.files import write_text
 
 PREPROCESS_FILE = "preprocess.py"
@@ -16,6 +22,10 @@ def save_preprocess(eyes: Preprocess, folder: Path) -> str:
 
     Its `transform` does what `eyes` does to a batch, number for number.
     """
+    if isinstance(eyes, CharacterPreprocess):
+        return _characters(eyes, folder)
+    if isinstance(eyes, TextPreprocess):
+        return _tokenizer(eyes, folder)
     tail = _images(eyes) if isinstance(eyes, ImagePreprocess) else _vectors(eyes)
     code = Path(pixels.__file__).read_text(encoding="utf-8")
     write_text(folder / PREPROCESS_FILE, f"{code}\n\n{tail}")
@@ -23,6 +33,35 @@ def save_preprocess(eyes: Preprocess, folder: Path) -> str:
     return (
         f"from preprocess import transform  # {PREPROCESS_FILE} of this folder\n"
         f"# logits = model(transform(x)), x: {what}\n"
+    )
+
+
+def _characters(eyes: CharacterPreprocess, folder: Path) -> str:
+    code = Path(characters.__file__).read_text(encoding="utf-8")
+    tail = (
+        f"CHARACTERS = {eyes.characters!r}\n\n\n"
+        "def transform(texts: Sequence[str]) -> dict[str, Tensor]:\n"
+        '    """Texts -> what the model eats."""\n'
+        f"    tokens, mask = encode(texts, CHARACTERS, {eyes.max_length})\n"
+        '    return {"input_ids": tokens, "attention_mask": mask}\n'
+    )
+    write_text(folder / PREPROCESS_FILE, f"{code}\n\n{tail}")
+    return (
+        f"from preprocess import transform  # {PREPROCESS_FILE} of this folder\n"
+        "# logits = model(**transform(texts)), texts: list of str\n"
+    )
+
+
+def _tokenizer(eyes: TextPreprocess, folder: Path) -> str:
+    """The tokenizer lies beside the weights."""
+    from bequeath.given.model_schemes.hf import open_tokenizer
+
+    open_tokenizer(eyes.tokenizer, eyes.revision).save_pretrained(folder)
+    how = f"padding=True, truncation=True, max_length={eyes.max_length}, return_tensors='pt'"
+    return (
+        "from transformers import AutoTokenizer\n"
+        "tokenizer = AutoTokenizer.from_pretrained('.')  # . is this folder\n"
+        f"# logits = model(tokenizer(texts, {how}).input_ids), texts: list of str\n"
     )
 
 

@@ -123,13 +123,19 @@ class ModelHandle:
     def _plan(self, data: DataFacts) -> Any:
         from bequeath.given import build
 
+        options = self.options
         with _files_may_lie(self.ref):
-            blueprint = scheme(self._scheme).blueprint(self._rest, self.options, data)
+            blueprint = scheme(self._scheme).blueprint(self._rest, options, data)
+        if options.bottleneck is not None:
+            from bequeath.given.graft import bottlenecked
+
+            blueprint = bottlenecked(blueprint, options)
+            options = options.model_copy(update={"head": None})  # `head` was where it went
         size = getattr(blueprint.preprocess, "size", None)
         if size is not None and max(size) > MAX_SIDE:
             message = f"`{self.ref}` wants images of {size[0]} x {size[1]} pixels"
             raise JobError(Problem("M313", message, at=("ref",)))
-        return build.plan(blueprint, self.options, data)
+        return build.plan(blueprint, options, data)
 
 
 def model_handle(

@@ -54,6 +54,13 @@ class ModelOptions(Options):
     classes: int | None = Field(
         default=None, ge=2, le=1_000_000, description="number of outputs (default: as the data has)"
     )
+    bottleneck: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="before a fresh classifier, a linear layer to so many numbers with batch norm, "
+        "and weight norm on the classifier: what source-free adaptation starts from",
+    )
 
 
 class PretrainedOptions(ModelOptions):
@@ -203,6 +210,13 @@ class DataOptions(Options):
     labels: bool = Field(
         default=True, description="false: the data set has no labels, or hides them"
     )
+    turn: float = Field(
+        default=0.0,
+        ge=-360,
+        le=360,
+        description="images: turned so many degrees counter-clockwise, as another domain",
+    )
+    invert: bool = Field(default=False, description="images: light and dark exchanged")
     memory: Bytes | None = Field(
         default=None,
         description="most memory the samples may take (default: half of what is free); images "

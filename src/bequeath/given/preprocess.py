@@ -1,12 +1,12 @@
 """From what a batch holds to what a model eats. Belongs to the model; runs on its device.
 
-Three kinds, plain values all of them: they go into a saved model as JSON and come back equal.
+Plain values all of them: they go into a saved model as JSON and come back equal.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bequeath.given import pixels
+from bequeath.given import characters, pixels
 from bequeath.given.facts import DataFacts
 from bequeath.given.options import PreprocessOptions
 from bequeath.kernel.errors import JobError, Problem
@@ -189,6 +189,23 @@ class TextPreprocess(_Plain):
             for key in rows[0]
         }
 
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """For each token of each text the characters it stands for, from, to (none: equal).
+
+        NotImplementedError of a tokenizer in plain Python.
+        """
+        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
+        coded = tokenizer(
+            list(texts), truncation=True, max_length=self.max_length, return_offsets_mapping=True
+        )
+        return [[(int(a), int(b)) for a, b in row] for row in coded["offset_mapping"]]
+
+    def words(self) -> list[str]:
+        """What each token stands for, in order; nothing for those that are no text."""
+        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
+        special = set(tokenizer.all_special_ids)
+        return ["" if i in special else tokenizer.decode([i]) for i in range(len(tokenizer))]
+
     def digest(self) -> str:
         """The tokenizer's content counts, not the place it lies in."""
         values = self.to_dict()
@@ -196,6 +213,37 @@ class TextPreprocess(_Plain):
             values.pop("tokenizer")
             values.pop("revision")
         return digest(canonical(values))
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (self.max_length,)
+
+
+@dataclass(frozen=True)
+class CharacterPreprocess(_Plain):
+    """list of str -> {"input_ids", "attention_mask"}: int64 [B, T], a token a character.
+
+    characters: those that are known, in the order of their tokens (see `characters.encode`).
+    max_length: tokens kept of a text, its beginning and end among them.
+    """
+
+    characters: str
+    max_length: int = 128
+    kind = "text"
+
+    def __call__(self, batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        tokens, mask = characters.encode(batch["text"], self.characters, self.max_length)
+        return {"input_ids": tokens.to(device), "attention_mask": mask.to(device)}
+
+    def spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """For each token of each text the characters it stands for, from, to (none: equal)."""
+        return [
+            [(0, 0), *((i, i + 1) for i in range(len(t))), (len(t), len(t))][: self.max_length]
+            for t in texts
+        ]
+
+    def words(self) -> list[str]:
+        """What each token stands for, in order; nothing for those that are no text."""
+        return [""] * characters.SPECIAL + list(self.characters)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.max_length,)
@@ -219,7 +267,7 @@ def tokenizer_fingerprint(folder: Path) -> str:
     return digest(*(part for n, p in found for part in (n, p.read_bytes()))) if found else ""
 
 
-Preprocess = ImagePreprocess | VectorPreprocess | TextPreprocess
+Preprocess = ImagePreprocess | VectorPreprocess | TextPreprocess | CharacterPreprocess
 
 
 def from_dict(values: Mapping[str, Any]) -> Preprocess:
@@ -233,6 +281,8 @@ def from_dict(values: Mapping[str, Any]) -> Preprocess:
     if values.get("kind") not in kinds:
         raise ValueError(f"unknown kind of preprocessing `{values.get('kind')}`")
     maker = kinds[values["kind"]]
+    if maker is TextPreprocess and "characters" in values:
+        maker = CharacterPreprocess
     known = {f.name for f in fields(maker) if f.compare}
     if unknown := sorted(set(rest) - known):
         raise ValueError(f"unknown preprocessing setting `{unknown[0]}`")
@@ -261,6 +311,7 @@ _MAY_BE: dict[str, Callable[[Any], bool]] = {
     "channels": lambda v: type(v) is int and 1 <= v <= 64,
     "interpolation": lambda v: v in ("nearest", "bilinear", "bicubic"),
     "standard": lambda v: isinstance(v, bool),
+    "characters": lambda v: isinstance(v, str) and 0 < len(v) == len(set(v)),
     "max_length": lambda v: type(v) is int and 1 <= v <= 131_072,
 }
 

@@ -7,8 +7,9 @@ in their files and are decoded by a pool of threads when a batch asks for them (
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -67,8 +68,12 @@ class ArraySamples:
         *,
         hash: str | None = None,
         skipped: tuple[str, ...] = (),
+        columns: Mapping[str, Sequence[Any]] | None = None,
     ):
-        """x: uint8 [N, H, W, C], float32 [N, D] or N texts; y: int64 [N] on the same device."""
+        """x: uint8 [N, H, W, C], float32 [N, D] or N texts; y: int64 [N] on the same device.
+
+        columns: further values, N each, that batches carry as lists under these names.
+        """
         wanted = {"image": (torch.uint8, 4), "vector": (torch.float32, 2)}
         if kind not in (*wanted, "text"):
             raise ValueError(f"kind is image, vector or text, not {kind!r}")
@@ -81,6 +86,7 @@ class ArraySamples:
         self.kind, self.classes, self.y, self.skipped = kind, classes, y, skipped
         self._x: Tensor | list[str] = x if isinstance(x, Tensor) else list(x)
         self._hash = hash
+        self._columns = {name: list(values) for name, values in (columns or {}).items()}
 
     def __len__(self) -> int:
         return len(self._x)
@@ -104,6 +110,11 @@ class ArraySamples:
         """Everything at once: the tensor, or the list of texts."""
         return self._x
 
+    @cached_property
+    def alphabet(self) -> str | None:
+        """Of texts: the characters that occur, in the order of their numbers."""
+        return None if isinstance(self._x, Tensor) else "".join(sorted(set().union(*self._x)))
+
     @property
     def hash(self) -> str:
         if self._hash is None:
@@ -114,6 +125,8 @@ class ArraySamples:
                 for text in self._x:
                     data = text.encode("utf-8", "surrogatepass")
                     h.update(len(data).to_bytes(8, "little") + data)
+            if self._columns:
+                h.update(repr(self._columns).encode("utf-8", "surrogatepass"))
             self._hash = h.hexdigest()
         return self._hash
 
@@ -124,6 +137,8 @@ class ArraySamples:
             batch["x"] = self._x.index_select(0, idx)
         else:
             batch["text"] = [self._x[i] for i in idx.tolist()]
+        for name, values in self._columns.items():
+            batch[name] = [values[i] for i in idx.tolist()]
         if self.y is not None:
             batch["y"] = self.y.index_select(0, idx)
         return batch
@@ -133,7 +148,8 @@ class ArraySamples:
             return self
         x = self._x.to(device) if isinstance(self._x, Tensor) else self._x
         y = self.y.to(device) if self.y is not None else None
-        return ArraySamples(self.kind, x, y, self.classes, hash=self._hash, skipped=self.skipped)
+        more: dict[str, Any] = {"skipped": self.skipped, "columns": self._columns}
+        return ArraySamples(self.kind, x, y, self.classes, hash=self._hash, **more)
 
 
 class LazyImages:
@@ -323,6 +339,7 @@ def facts_of(samples: Samples) -> DataFacts:
         n_classes=len(samples.classes) or None,
         hash=samples.hash,
         labelled=labelled,
+        alphabet=getattr(samples, "alphabet", None),
     )
 
 

@@ -35,11 +35,30 @@ def misfits(job: Job) -> list[Problem]:
     """What the facts known without opening anything contradict."""
     models = {role: handle.facts for role, handle in job.models.items()}
     data = {role: handle.facts for role, handle in job.data.items()}
-    if found := class_problems(job, models, data):
+    if found := [*answer_problems(job, models), *class_problems(job, models, data)]:
         return found
     own = catalog.family_of(job.want).problems
     each = [job.for_seed(seed) for seed in job.seeds] if job.varying else [job]
     return [problem for one in each for problem in own(one)] if own is not None else []
+
+
+def speaks(job: Job, kind: str | None) -> bool:
+    """Whether data of this kind need no labels: language models find them in the text itself."""
+    return kind == "text" and any(one.facts.per_token for one in job.models.values())
+
+
+def answer_problems(job: Job, models: Mapping[str, ModelFacts]) -> Iterable[Problem]:
+    """G490 where a method is for classifiers and a model is a language model, or the reverse."""
+    for arm in job.arms:
+        for role, need in arm.needs.models.items():
+            wanted, facts = arm.needs.answers, models.get(role)
+            given = "tokens" if facts is not None and facts.per_token else "samples"
+            if facts is None or facts.kind is None or need.files or wanted in (given, "both"):
+                continue
+            kinds = {"tokens": "language models", "samples": "models that answer once a sample"}
+            message = f"`{arm.label}` is for {kinds[wanted]}, and `models.{role}` is none of them"
+            remedies = ("leave it out with `baselines: false`",) if arm.added else ()
+            yield Problem("G490", message, ("models", role), "", remedies)
 
 
 def missing(job: Job) -> Iterable[Problem]:

@@ -18,7 +18,7 @@ from bequeath.given.access import ANY, Labels
 from bequeath.job.document import Document, from_plain
 from bequeath.job.job import Arm, Job
 from bequeath.job.load import load_document, override
-from bequeath.job.meaning import judge_problems, misfits, missing, static_problems
+from bequeath.job.meaning import judge_problems, misfits, missing, speaks, static_problems
 from bequeath.job.resolve import resolve, with_needs
 from bequeath.kernel.errors import JobError
 from bequeath.kernel.units import show_seconds, show_size
@@ -113,7 +113,7 @@ def _unlabelled(job: Job) -> list[str]:
     return [
         f"labels of data set `{role}`"
         for role in sorted(wanted & known.keys())
-        if known[role].labelled is False
+        if known[role].labelled is False and not speaks(job, known[role].kind)
     ]
 
 

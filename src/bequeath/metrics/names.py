@@ -15,3 +15,11 @@ NAMES: dict[str, Direction] = {
     "ece": "lower",
     "brier": "lower",
 }
+
+# Where some samples are of classes the model never learnt: see `metrics.open_set`.
+OPEN_SET: dict[str, Direction] = {
+    "h_score": "higher",
+    "known_accuracy": "higher",
+    "unknown_accuracy": "higher",
+    "unknown_auroc": "higher",
+}

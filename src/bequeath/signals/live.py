@@ -24,10 +24,14 @@ class LiveTeacher:
     `plain` hands over a teacher that has answered about all of it already (or None). precision:
     autocast of the teacher's own forward pass; its answers are float32 in any case.
 
+    length: of the answers of a language model that are to be kept: all [B, length, K], zero where
+    a text is over. None: as long as the longest of the batch.
+
     It is no `nn.Module`, so that no optimizer, checkpoint or `.train()` of a container finds it.
     """
 
     stats: dict[str, Any] | None = None
+    length: int | None = None
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class LiveTeacher:
         precision: str = "fp32",
         plain: Callable[[LiveTeacher], Teacher | None] | None = None,
     ):
-        self._model = model
+        self.model = model
         self._module = model if isinstance(model, nn.Module) else None
         self._taps: Taps | None = None
         self._data = data
@@ -63,7 +67,9 @@ class LiveTeacher:
         kind = (self._device or home).type
         # said explicitly, off too: the student's autocast is on around this call
         with torch.autocast(kind, half or torch.bfloat16, enabled=half is not None):
-            logits = self._model(self._moved(batch))
+            logits = self.model(self._moved(batch))
+        if self.length is not None:
+            logits = self._padded(logits, batch)
         features = self._taps.pop() if self._taps is not None else {}
         return Signal(
             logits.float().to(home),
@@ -83,7 +89,7 @@ class LiveTeacher:
 
     def close(self) -> int:
         """Let the model go, after which nothing can be asked; -> the bytes of its tensors."""
-        module, self._module, self._model = self._module, None, _gone
+        module, self._module, self.model = self._module, None, _gone
         if self._taps is not None:
             self._taps.close()
         self._taps = None
@@ -93,6 +99,13 @@ class LiveTeacher:
     def _stay_frozen(self) -> None:
         if self._module is not None and any(part.training for part in self._module.modules()):
             self._module.eval()
+
+    def _padded(self, logits: Tensor, batch: Batch) -> Tensor:
+        """[B, T, K] -> [B, length, K]; what it says behind the end of a text is of no use."""
+        model: Any = self.model
+        said = model.preprocess(batch, logits.device)["attention_mask"].bool()
+        logits = torch.where(said[..., None], logits, 0.0)
+        return nn.functional.pad(logits, (0, 0, 0, (self.length or 0) - logits.shape[1]))
 
     def _moved(self, batch: Batch) -> Batch:
         if self._device is None or batch["idx"].device == self._device:

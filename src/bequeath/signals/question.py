@@ -14,6 +14,7 @@ from bequeath.given.bound import hash_tensors
 from bequeath.signals.cache import Cache
 from bequeath.signals.live import LiveTeacher
 from bequeath.signals.outputs import Features, kept_as, taps_of
+from bequeath.signals.policy import LARGEST
 from bequeath.signals.signal import Batch
 from bequeath.signals.sweep import BATCH, pick, sweep
 from bequeath.train.batches import view_seed
@@ -89,6 +90,21 @@ class Open:
     names: dict[str, str]
     parts: dict[str, Any]
     numbers: dict[str, int] = field(default_factory=dict)
+
+    def make_even(self, question: Question, *, insist: bool) -> bool:
+        """Have all answers of one shape, as files want it; -> False where that would be too much.
+
+        A language model answers at each token, so the longest text decides.
+        """
+        model: Any = self.live.model
+        if not getattr(getattr(model, "facts", None), "per_token", False):
+            return True
+        if not insist and 4 * question.samples * model.facts.n_classes > LARGEST:
+            return False
+        home = torch.device("cpu")
+        texts = sweep(question.data)
+        self.live.length = max(model.preprocess(b, home)["input_ids"].shape[1] for b in texts)
+        return True
 
     @property
     def known(self) -> bool:

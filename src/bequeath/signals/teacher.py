@@ -45,6 +45,14 @@ def teacher(ctx: Context, model: Any, data: Any, features: Features = ()) -> Tea
     """
     question = _question(ctx, model, data, features)
     opened = open_teacher(question)
+    found = _kept_if_worthwhile(question, opened)
+    if found is opened.live:
+        opened.live.length = None
+    return found
+
+
+def _kept_if_worthwhile(question: Question, opened: Open) -> Teacher:
+    ctx = question.ctx
     if not _may_keep(question, opened):
         return opened.live
     names, parts = opened.names, opened.parts
@@ -141,7 +149,9 @@ def _may_keep(question: Question, opened: Open) -> bool:
     cache = question.ctx.train.cache
     if cache == "on" and not opened.known:
         raise JobError(_nameless())
-    return cache != "off" and opened.known
+    if cache == "off" or not opened.known:
+        return False
+    return opened.make_even(question, insist=cache == "on")
 
 
 def _missing(question: Question, opened: Open) -> dict[int, list[str]]:

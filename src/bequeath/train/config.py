@@ -33,10 +33,15 @@ class Optimizer(Strict):
     betas: tuple[Share, Share] = Field(
         default=(0.9, 0.999), description="moment decay (adam, adamw)"
     )
+    rates: dict[str, Annotated[float, Field(ge=0, le=1000)]] = Field(
+        default={},
+        description="factors on `lr` by name of module or parameter (`*` stands for any text); "
+        "the first that fits counts, 1 without one: {fc: 1, '*': 0.1}",
+    )
 
 
 class Schedule(Strict):
-    name: Literal["constant", "cosine", "multistep", "linear"] = Field(
+    name: Literal["constant", "cosine", "multistep", "linear", "inverse"] = Field(
         default="cosine", description="how the learning rate falls after the warm-up"
     )
     warmup: float = Field(
@@ -47,6 +52,13 @@ class Schedule(Strict):
         description="multistep: shares of the run after which lr is multiplied by gamma",
     )
     gamma: float = Field(default=0.1, gt=0, le=1, description="multistep: the factor")
+    slope: float = Field(
+        default=10.0,
+        ge=0,
+        le=1e6,
+        description="inverse: a in (1 + a t)^-b, t the share of the run that is over",
+    )
+    power: float = Field(default=0.75, ge=0, le=10, description="inverse: b")
 
 
 class Augment(Strict):

@@ -10,7 +10,7 @@ checkpoints, and a stop at the first number that is not finite.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -156,13 +156,14 @@ class _Fit:
         self.share_every = max(_SHARE_LEAST, self.total // _SHARE_POINTS)
 
         container = _Container(parts).to(ctx.device)
-        self.params = [p for p in container.parameters() if p.requires_grad]
+        named = {name: p for name, p in container.named_parameters() if p.requires_grad}
+        self.params = list(named.values())
         if not self.params:
             message = (
                 "there is nothing to train: no parameter of the trained models wants a gradient"
             )
             raise RunError(Problem("T603", message, label=", ".join(parts)))
-        self.raw_optimizer = optim.build(self.params, train.optimizer)
+        self.raw_optimizer = optim.build(self.params, train.optimizer, _own_names(named))
         self.scheduler = optim.schedule(self.raw_optimizer, train.schedule, self.total)
         self.ema = optim.Ema(self.params, train.ema) if train.ema else None
         self.model = accelerator.prepare(container)
@@ -337,6 +338,11 @@ class _Fit:
         # Accelerate keeps what it prepared. Its `free_memory` would collect garbage too: 0.1 s.
         self.accelerator._models.clear()
         self.accelerator._optimizers.clear()
+
+
+def _own_names(names: Iterable[str]) -> list[str]:
+    """Names as a model itself has them, without the part of the fit and the shells around it."""
+    return [".".join(w for w in name.split(".")[2:] if w != "module") for name in names]
 
 
 def _lengths(batches: int, until: Until, train: Train) -> tuple[int, int]:

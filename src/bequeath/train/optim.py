@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from bequeath.kernel.errors import Problem, RunError
 from bequeath.train.config import Optimizer, Schedule
 
 
-def build(params: Sequence[nn.Parameter], cfg: Optimizer) -> torch.optim.Optimizer:
-    """torch's optimizer; its fused form where there is one, since it is the same rule faster."""
+def build(
+    params: Sequence[nn.Parameter], cfg: Optimizer, names: Sequence[str] = ()
+) -> torch.optim.Optimizer:
+    """torch's optimizer; its fused form where there is one, since it is the same rule faster.
+
+    names: of the parameters, in the same order, for `cfg.rates`.
+    """
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
+    asked: Any = _groups(params, cfg, names) if cfg.rates else params
     if cfg.name == "sgd":
         return torch.optim.SGD(
-            params,
+            asked,
             lr=cfg.lr,
             momentum=cfg.momentum,
             nesterov=cfg.nesterov and cfg.momentum > 0,
@@ -25,7 +34,37 @@ def build(params: Sequence[nn.Parameter], cfg: Optimizer) -> torch.optim.Optimiz
             fused=fused,
         )
     make = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
-    return make(params, lr=cfg.lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=fused)
+    return make(asked, lr=cfg.lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=fused)
+
+
+def rate_of(name: str, rates: dict[str, float]) -> str | None:
+    """The first pattern that fits a parameter, by its own name or that of a module above it."""
+    fitting = (p for p in rates if fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*"))
+    return next(fitting, None)
+
+
+def _groups(
+    params: Sequence[nn.Parameter], cfg: Optimizer, names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Parameters by their factor, the highest first: that one's rate is what the log shows.
+
+    RunError T641 for a pattern that fits no parameter.
+    """
+    meant = [rate_of(name, cfg.rates) for name in names]
+    if unmet := [pattern for pattern in cfg.rates if pattern not in meant]:
+        problem = Problem(
+            "T641",
+            f"`{unmet[0]}` fits no parameter that is trained",
+            at=("train", "optimizer", "rates"),
+            notes=(f"they are called {', '.join(names[:12])}{', ...' if len(names) > 12 else ''}",),
+            remedies=("name a module or parameter, or use `*`; the first that fits counts",),
+        )
+        raise RunError(problem)
+    factors = [1.0 if pattern is None else cfg.rates[pattern] for pattern in meant]
+    return [
+        {"params": [p for p, f in zip(params, factors) if f == factor], "lr": cfg.lr * factor}
+        for factor in sorted(set(factors), reverse=True)
+    ]
 
 
 def factor(cfg: Schedule, step: int, total: int) -> float:
@@ -42,6 +81,8 @@ def factor(cfg: Schedule, step: int, total: int) -> float:
         return 0.5 * (1.0 + math.cos(math.pi * gone))
     if cfg.name == "linear":
         return 1.0 - gone
+    if cfg.name == "inverse":
+        return (1.0 + cfg.slope * gone) ** -cfg.power
     if cfg.name == "multistep":
         return cfg.gamma ** sum(step >= share * total for share in cfg.milestones)
     return 1.0

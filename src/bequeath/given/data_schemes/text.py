@@ -1,8 +1,10 @@
-"""`text:FILE` and `text:FOLDER`: plain text for language models, cut into samples."""
+"""`text:FILE`, `text:FILE.gz` and `text:FOLDER`: plain text for language models, cut in samples."""
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from bequeath.given.data_schemes import select
 from bequeath.given.data_schemes.source import Found, Raw, fail, local, memory_limit, missing_path
 from bequeath.kernel.errors import JobError
 from bequeath.kernel.units import show_size
+
+CHARACTER = 4  # bytes, of a Python text with any letter beyond the first 65,536
 
 
 def find(rest: str, options: Any) -> Found:
@@ -24,7 +28,9 @@ def find(rest: str, options: Any) -> Found:
 
 
 def read(rest: str, options: Any) -> Raw:
-    texts = [part for path in _files(rest, options) for part in _cut(_read(path), options)]
+    limit = memory_limit(options) // CHARACTER
+    files = _files(rest, options)
+    texts = [part for path in files for part in _cut(_read(path, limit), options)]
     if not texts:
         fail("D205", f"`{rest}` is empty: no {options.by} of it holds any text")
     return corpus(texts, options)
@@ -52,15 +58,22 @@ def _files(rest: str, options: Any) -> list[Path]:
     if not path.is_dir() and (problem := missing_path(path, folder=False)):
         raise JobError(problem)
     size, limit = sum(file.stat().st_size for file in files), memory_limit(options)
-    if 4 * size > limit:  # of a Python text with any letter beyond the first 256
+    if CHARACTER * size > limit:
         fail("D210", f"`{path}` has {show_size(size)}, too much for the {show_size(limit)} allowed")
     return files
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, limit: int) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (UnicodeDecodeError, OSError) as error:
+        if path.suffix == ".gz":
+            with gzip.open(path) as packed:
+                data = packed.read(limit + 1)
+        else:
+            data = path.read_bytes()
+        if len(data) > limit:
+            fail("D210", f"`{path}` unpacks to more than the {show_size(limit)} allowed")
+        text = data.decode("utf-8-sig")
+    except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         remedies = ("save it as UTF-8",)
         fail("D202", f"`{path}` is not UTF-8 text", notes=(str(error),), remedies=remedies)
     if "\0" in text:

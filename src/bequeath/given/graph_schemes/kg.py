@@ -18,11 +18,11 @@ def find(rest: str, options: Any) -> Found:
         files = _files(rest, options)
     except JobError as error:
         return Found(problems=error.problems)
-    return find_files(files, options.sep, options)
+    return find_files(files, options.sep, options, local(rest))
 
 
 def read(rest: str, options: Any) -> Splits:
-    return read_files(_files(rest, options), options.sep, options)
+    return read_files(_files(rest, options), options.sep, options, local(rest))
 
 
 def _files(rest: str, options: Any) -> dict[str, Path]:

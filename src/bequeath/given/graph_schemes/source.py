@@ -109,8 +109,11 @@ def text_of(entity: str) -> str:
     return entity.replace("_", " ").strip() or entity
 
 
-def find_files(files: dict[str, Path], sep: str, options: Any) -> Found:
-    """The problems that listings and the first lines of these files show."""
+def find_files(files: dict[str, Path], sep: str, options: Any, folder: Path = Path()) -> Found:
+    """The problems that listings and the first lines of these files show.
+
+    folder: where a relative `text:` begins.
+    """
     found = Found(dict(files))
     for split, path in files.items():
         try:
@@ -120,29 +123,29 @@ def find_files(files: dict[str, Path], sep: str, options: Any) -> Found:
         except JobError as error:
             found.problems += [_moved(p, _at(split, options)) for p in error.problems]
     if options.text not in (None, NAMES):
-        path = local(options.text)
+        path = folder / local(options.text)
         if problem := missing_path(path, folder=False):
             found.problems.append(_moved(problem, ("text",)))
     return found
 
 
-def read_files(files: dict[str, Path], sep: str, options: Any) -> Splits:
+def read_files(files: dict[str, Path], sep: str, options: Any, folder: Path = Path()) -> Splits:
     """All triples of the files, and the texts: those asked for, or those lying beside `train`."""
     where = {split: _at(split, options) for split in files}
     triples = {split: read_triples(path, sep, where[split]) for split, path in files.items()}
     for split in SPLITS:
         triples.setdefault(split, [])
-    texts, repeated = texts_for(options, next(iter(files.values())).parent)
+    texts, repeated = _texts(options, files["train"].parent, folder)
     notes = {"text lines about the same entity": repeated} if repeated else {}
     return Splits(triples, texts, where, notes)
 
 
-def texts_for(options: Any, beside: Path) -> tuple[dict[str, str] | None, int]:
+def _texts(options: Any, beside: Path, folder: Path) -> tuple[dict[str, str] | None, int]:
     """The texts that the options ask for; None: there are none, or they are the names."""
     if options.text == NAMES:
         return None, 0
     if options.text is not None:
-        return read_texts(local(options.text))
+        return read_texts(folder / local(options.text))
     for name in (TEXT_FILE, f"{TEXT_FILE}.gz"):
         if (beside / name).is_file():
             return read_texts(beside / name)

@@ -37,7 +37,9 @@ class Blueprint:
     None when there are none or when `weights`, a local file, is to be loaded into `make`'s module.
     n_classes: width of the trained output. head: where the classifier is, if the library says so.
     hash: digest of what `trained` reads, where that lies in local files. made_of: of the
-    configuration or code that `make` follows.
+    configuration or code that `make` follows. per_token: a language model, `n_classes` its
+    vocabulary. generates: a diffusion model, without classes. graft: of a saved model whose
+    classifier was replaced, see `bequeath.given.graft`.
     """
 
     scheme: str
@@ -54,6 +56,9 @@ class Blueprint:
     origin: Path | None = None
     hash: str | None = None
     made_of: str | None = None
+    per_token: bool = False
+    generates: bool = False
+    graft: Mapping[str, Any] | None = None
 
 
 def scheme(name: str) -> Any:

@@ -31,10 +31,13 @@ _ARCH = ("timm", "torchvision", "zoo", "hf")
 _KWARGS = {
     "timm": {"in_chans", "img_size"},
     "torchvision": {"aux_logits", "init_weights"},
-    "zoo": {"in_features", "hidden", "in_channels", "height", "width", "dropout"},
+    "zoo": {"in_features", "hidden", "in_channels", "height", "width", "dropout"}
+    | {"layers", "heads", "context", "normalise", "constant"}
+    | {"shape", "predicts", "schedule", "t_max", "sampler", "steps"},
     "py": {"callable"},
 }
 _MAY_BE = {"head": str, "n_classes": int, "classes": list, "input": list, "licence": str}
+_MAY_BE |= {"per_token": bool, "generates": bool, "graft": dict}
 _NEEDED = {"scheme": str, "name": str, "kwargs": dict, "kind": str, "preprocess": dict}
 
 
@@ -78,9 +81,18 @@ def blueprint(rest: str, options: FileModel, data: DataFacts) -> Blueprint:
 
 def saved(folder: Path, options: FileModel, *, allow_code: bool = False) -> Blueprint:
     """How to make again what `BoundModel.save` wrote."""
+    record = read_record(folder, allow_code=allow_code)
+    plan = _saved(folder, record, options)
+    if record.get("graft") is None:
+        return plan
+    from bequeath.given import graft
+
+    return graft.reopened(plan, folder, record, options)
+
+
+def _saved(folder: Path, record: Mapping[str, Any], options: FileModel) -> Blueprint:
     from bequeath.given.preprocess import TextPreprocess, from_dict, override
 
-    record = read_record(folder, allow_code=allow_code)
     try:
         eyes = from_dict(record["preprocess"])
     except (ValueError, TypeError) as error:
@@ -94,9 +106,12 @@ def saved(folder: Path, options: FileModel, *, allow_code: bool = False) -> Blue
         "classes": tuple(record.get("classes") or ()),
         "licence": record.get("licence"),
         "n_classes": record.get("n_classes"),
+        "per_token": record.get("per_token", False),
+        "generates": record.get("generates", False),
     }
     if record["scheme"] == "hf":
-        own = HfModel.model_validate({"classes": options.classes, "task": record["kind"]})
+        task = "language" if shared["per_token"] else record["kind"]
+        own = HfModel.model_validate({"classes": options.classes, "task": task})
         plan = scheme("hf").blueprint(str(folder), own, DataFacts())
         return replace(plan, name=record["name"], **shared)
     return Blueprint(
@@ -218,6 +233,8 @@ def _facts(folder: Path, record: Mapping[str, Any], options: FileModel) -> Model
         licence=record.get("licence"),
         tensors=tensors,
         classes=tuple(record.get("classes") or ()) or None,
+        per_token=record.get("per_token", False),
+        generates=record.get("generates", False),
     )
 
 

@@ -1,4 +1,4 @@
-"""`hf:FOLDER` and `hf:ORG/NAME`: image and text classification of transformers."""
+"""`hf:FOLDER`, `hf:ORG/NAME`: image and text classification, causal language models."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bequeath.given.facts import (
     safetensors_header,
 )
 from bequeath.given.model_schemes import Blueprint, library_problem, may_download, not_here
+from bequeath.given.model_schemes._hf_images import image_preprocess, processor
 from bequeath.given.options import HfModel
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import digest, write_json
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
     from bequeath.given.preprocess import ImagePreprocess, TextPreprocess
 
-_TASKS = {"image": "ForImageClassification", "text": "ForSequenceClassification"}
-_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_TASKS = {
+    "image": "ForImageClassification",
+    "text": "ForSequenceClassification",
+    "language": "ForCausalLM",
+}
 
 
 def describe(rest: str, options: HfModel) -> tuple[ModelFacts, list[Problem]]:
@@ -39,18 +43,22 @@ def describe(rest: str, options: HfModel) -> tuple[ModelFacts, list[Problem]]:
         if folder is None:
             return ModelFacts(architecture=rest, n_classes=options.classes), []
         config = read_json(folder / "config.json", at=("ref",))
-        kind = _kind(folder, config, options)
+        task = _task(folder, config, options)
         tensors = _tensors(folder) if options.pretrained and options.weights is None else None
     except JobError as error:
         return ModelFacts(architecture=rest), error.problems
     names = config.get("architectures") or [config.get("model_type")]
     facts = ModelFacts(
-        kind=kind,
+        kind="text" if task == "language" else task,
         architecture=str(names[0]),
-        n_classes=options.classes or (_width(config, kind) if options.pretrained else None),
+        n_classes=options.classes or (_width(config, task) if options.pretrained else None),
         head=options.head,
         tensors=tensors,
+        per_token=task == "language",
     )
+    if task == "language" and options.classes is not None:
+        message = "a language model has no classes: its outputs are its vocabulary"
+        return facts, [Problem("M312", message, at=("classes",))]
     return facts, []
 
 
@@ -68,23 +76,26 @@ def blueprint(rest: str, options: HfModel, data: DataFacts) -> Blueprint:
         raise _failed(f"the config of `{rest}` cannot be used", error) from error
     if folder is None:  # the config has just been downloaded, and lies in the cache now
         folder = _cached(rest, options.revision)
-    kind = _kind(folder, config.to_dict(), options)
+    task = _task(folder, config.to_dict(), options)
     eyes: ImagePreprocess | TextPreprocess
-    if kind == "text":
+    if task != "image":
         eyes = _text(place, folder, config, options)
         config.pad_token_id = open_tokenizer(eyes.tokenizer, options.revision).pad_token_id
     else:
-        eyes = _image(folder, config)
+        eyes = image_preprocess(folder, config)
     use_library = options.pretrained and options.weights is None
-    n_classes = _width(config.to_dict(), kind) if use_library else None
+    n_classes = None
+    if use_library or task == "language":
+        n_classes = _width(config.to_dict(), task)
     return Blueprint(
         scheme="hf",
         name=rest if not Path(rest).is_dir() else Path(rest).resolve().name,
-        make=_fresh(config, kind),
+        make=_fresh(config, task),
         preprocess=override(eyes, options.preprocess, trained=options.pretrained),
-        trained=_trained(place, config, kind, n_classes, local) if use_library else None,
+        trained=_trained(place, config, task, n_classes, local) if use_library else None,
         n_classes=n_classes,
-        classes=_labels(config, n_classes),
+        classes=() if task == "language" else _labels(config, n_classes),
+        per_token=task == "language",
         origin=folder,
         hash=_weights_hash(folder) if use_library and folder else None,
         made_of=digest((folder / "config.json").read_bytes()) if folder else None,
@@ -103,12 +114,18 @@ def save(bound: BoundModel, folder: Path) -> str:
         tokenizer = open_tokenizer(eyes.tokenizer, eyes.revision)
         tokenizer.model_max_length = eyes.max_length
         tokenizer.save_pretrained(folder)
+        if bound.facts.per_token:
+            return (
+                "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+                "tokenizer = AutoTokenizer.from_pretrained('.')  # . is this folder\n"
+                "model = AutoModelForCausalLM.from_pretrained('.').eval()\n"
+            )
         return (
             "from transformers import pipeline\n"
             "classify = pipeline('text-classification', '.')  # . is this folder\n"
             "classify('a text', truncation=True)\n"
         )
-    write_json(folder / "preprocessor_config.json", _processor(eyes))
+    write_json(folder / "preprocessor_config.json", processor(eyes))
     return (
         "from transformers import AutoImageProcessor, AutoModelForImageClassification\n"
         "processor = AutoImageProcessor.from_pretrained('.')  # . is this folder\n"
@@ -173,13 +190,15 @@ def open_tokenizer(name: str, revision: str | None) -> Any:
     return tokenizer
 
 
-def _kind(folder: Path | None, config: Mapping[str, Any], options: HfModel) -> str:
+def _task(folder: Path | None, config: Mapping[str, Any], options: HfModel) -> str:
     if options.task != "auto":
         return options.task
     names = " ".join(config.get("architectures") or [])
-    for kind, suffix in _TASKS.items():
+    if "LMHeadModel" in names:  # as GPT-2 and its time say
+        return "language"
+    for task, suffix in _TASKS.items():
         if suffix in names:
-            return kind
+            return task
     if config.get("vocab_size"):
         return "text"
     if config.get("image_size") or config.get("num_channels"):
@@ -193,9 +212,14 @@ def _kind(folder: Path | None, config: Mapping[str, Any], options: HfModel) -> s
     raise JobError(Problem("M313", message, at=("task",), remedies=remedies))
 
 
-def _width(config: Mapping[str, Any], kind: str) -> int | None:
-    """Classes of a trained classifier; None for an encoder, which has no classifier yet."""
-    if not any(_TASKS[kind] in name for name in config.get("architectures") or []):
+def _width(config: Mapping[str, Any], task: str) -> int | None:
+    """Classes of a trained classifier; None for an encoder, which has no classifier yet.
+
+    The vocabulary of a language model.
+    """
+    if task == "language":
+        return int(config["vocab_size"]) if config.get("vocab_size") else None
+    if not any(_TASKS[task] in name for name in config.get("architectures") or []):
         return None
     labels = config.get("id2label")
     return len(labels) if labels else int(config.get("num_labels") or 2)
@@ -245,24 +269,24 @@ def _weights_hash(folder: Path) -> str | None:
     return found[0] if len(found) == 1 else digest(*found) if found else None
 
 
-def _auto(kind: str) -> Any:
+def _auto(task: str) -> Any:
     import transformers
 
-    name = "AutoModel" + _TASKS[kind]
+    name = "AutoModel" + _TASKS[task]
     return getattr(transformers, name)
 
 
-def _fresh(config: Any, kind: str) -> Callable[[int], nn.Module]:
+def _fresh(config: Any, task: str) -> Callable[[int], nn.Module]:
     def make(n_classes: int) -> nn.Module:
         own = copy.deepcopy(config)
         own.num_labels = n_classes
-        return _auto(kind).from_config(own, trust_remote_code=False)
+        return _auto(task).from_config(own, trust_remote_code=False)
 
     return make
 
 
 def _trained(
-    place: str, config: Any, kind: str, width: int | None, local: Mapping[str, Any]
+    place: str, config: Any, task: str, width: int | None, local: Mapping[str, Any]
 ) -> Callable[[int], nn.Module]:
     def make(n_classes: int) -> nn.Module:
         own = copy.deepcopy(config)
@@ -271,7 +295,7 @@ def _trained(
             own.num_labels = n_classes
         try:
             with quietly():
-                model, info = _auto(kind).from_pretrained(
+                model, info = _auto(task).from_pretrained(
                     place,
                     config=own,
                     ignore_mismatched_sizes=fresh_head,
@@ -327,71 +351,6 @@ def _text(place: str, folder: Path | None, config: Any, options: HfModel) -> Tex
         revision=options.revision,
         fingerprint=tokenizer_fingerprint(home) if home else "",
     )
-
-
-def _image(folder: Path | None, config: Any) -> ImagePreprocess:
-    """What preprocessor_config.json says; ImageNet's mean and the config's size without one."""
-    from bequeath.given.preprocess import IMAGENET_MEAN, IMAGENET_STD, ImagePreprocess
-
-    path = (folder or Path()) / "preprocessor_config.json"
-    said = read_json(path, at=("ref",)) if folder and path.is_file() else {}
-    channels = int(getattr(config, "num_channels", 3))
-    native = getattr(config, "image_size", None) or 224
-    size = said.get("size") or native
-    resized = _sides(size)
-    cropped = _sides(said["crop_size"]) if said.get("do_center_crop") else resized
-    mean = said.get("image_mean") or IMAGENET_MEAN
-    std = said.get("image_std") or IMAGENET_STD
-    if said.get("do_normalize") is False:
-        mean, std = (0.0,) * channels, (1.0,) * channels
-    if len(mean) != channels:
-        mean, std = (sum(mean) / len(mean),) * channels, (sum(std) / len(std),) * channels
-    factor = 255 * float(said.get("rescale_factor", 1 / 255))
-    crop = said.get("crop_pct") or min(1.0, cropped[0] / resized[0])
-    return ImagePreprocess(
-        size=cropped,
-        mean=tuple(round(m / factor, 12) for m in mean),
-        std=tuple(round(s / factor, 12) for s in std),
-        interpolation=_RESAMPLE.get(said.get("resample", 2), "bicubic"),
-        crop=float(crop),
-        channels=channels if channels in (1, 3) else None,
-    )
-
-
-def _sides(size: Any) -> tuple[int, int]:
-    if isinstance(size, Mapping):
-        side = size.get("shortest_edge") or size.get("height") or 224
-        return (int(side), int(size.get("width") or side))
-    if isinstance(size, list | tuple):
-        return (int(size[0]), int(size[-1]))
-    return (int(size), int(size))
-
-
-def _processor(eyes: ImagePreprocess) -> dict[str, Any]:
-    """The same preprocessing in transformers' words."""
-    resample = {name: number for number, name in _RESAMPLE.items()}[eyes.interpolation]
-    common: dict[str, Any] = {
-        "do_normalize": True,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "image_mean": list(eyes.mean),
-        "image_std": list(eyes.std),
-        "resample": resample,
-        "do_convert_rgb": eyes.channels == 3,
-    }
-    if eyes.size is None:
-        return common | {"image_processor_type": "ViTImageProcessor", "do_resize": False}
-    height, width = eyes.size
-    if eyes.crop >= 1:
-        kind, size = "ViTImageProcessor", {"height": height, "width": width}
-        return common | {"image_processor_type": kind, "do_resize": True, "size": size}
-    return common | {
-        "image_processor_type": "CLIPImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": round(height / eyes.crop)},
-        "do_center_crop": True,
-        "crop_size": {"height": height, "width": width},
-    }
 
 
 def _failed(message: str, error: Exception, *remedies: str) -> JobError:

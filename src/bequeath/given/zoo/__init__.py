@@ -9,11 +9,17 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """file: module in this folder; head: path of the final classifier; kind: what it eats."""
+    """file: module in this folder; head: path of the final classifier; kind: what it eats.
+
+    per_token: a language model, which answers at each token. generates: a diffusion model, which
+    has no classifier.
+    """
 
     file: str
-    head: str
+    head: str | None
     kind: str | None
+    per_token: bool = False
+    generates: bool = False
 
 
 ZOO: dict[str, Entry] = {
@@ -27,4 +33,8 @@ ZOO: dict[str, Entry] = {
     },
     "lenet": Entry("lenet", "fc3", "image"),
     "mlp": Entry("mlp", "out", None),
+    "random_features": Entry("random_features", "out", None),
+    "gpt": Entry("gpt", "out", "text", per_token=True),
+    "denoiser": Entry("denoiser", None, None, generates=True),
+    "unet": Entry("denoiser", None, "image", generates=True),
 }

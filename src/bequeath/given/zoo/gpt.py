@@ -59,9 +59,9 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
-        for block in self.blocks:  # what adds up over the depth starts smaller
-            for last in (block.merge, block.down):
-                nn.init.normal_(last.weight, std=0.02 / (2 * layers) ** 0.5)
+        for name, weight in self.named_parameters():
+            if name.endswith(("merge.weight", "down.weight")):  # what adds up over the depth
+                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         places = torch.arange(input_ids.shape[1], device=input_ids.device)

@@ -126,4 +126,75 @@ CODES = {
         "results, so it is yours.",
         "Say `size: 224` (or what is right): images are scaled and their middle square is cut out.",
     ),
+    "D270": Code(
+        "a list of canaries lacks columns or cells",
+        "Canaries are read from a CSV file with a header and the columns `prefix` (what comes "
+        "before the secret) and `secret`; `alphabet` and `repeat` may be added.",
+        "Name the columns so and fill every row.",
+    ),
+    "D271": Code(
+        "two canaries share a prefix",
+        "A secret is asked for by its prefix. With two secrets behind one prefix a model that knows "
+        "both would look as if it knew half of each.",
+        "Give each canary a prefix of its own.",
+    ),
+    "D272": Code(
+        "canaries cannot be made or used as described",
+        "An exposure needs to know what the secret was drawn from: all texts of its length over an "
+        "alphabet. The secret has other characters, or the numbers make no sense.",
+        "Follow the message; for secrets other than digits or letters add a column `alphabet`.",
+    ),
+    "D273": Code(
+        "not a reference to canaries",
+        "`canaries` of a text says which secrets to hide in it, by the same reference as an audit "
+        "uses to look for them.",
+        "Write canaries:digits?count=20&length=4 or canaries:FILE.csv.",
+    ),
+    "D280": Code(
+        "a graph lacks a split",
+        "A knowledge graph is learnt from train triples and judged by test triples. The folder "
+        "has no file for one of them.",
+        "Name the files (`train: FILE`, `test: FILE`), or give one file of all triples as "
+        "`tsv:FILE`, from which test triples are drawn.",
+    ),
+    "D281": Code(
+        "lines are no triples",
+        "Each line of a graph's file is head, relation and tail with one character between them; "
+        "some have more or fewer columns, or an empty name.",
+        "Mend the lines named, or say `sep` if the character is another one.",
+    ),
+    "D282": Code(
+        "a graph is empty",
+        "There is no triple to train on, or none to judge by, in the file or after `unseen`, "
+        "`overlap` and `entities` have left triples out.",
+        "Check the file and these settings.",
+    ),
+    "D283": Code(
+        "triples name what was never trained",
+        "A valid or test triple has an entity or a relation that does not occur in train. There is "
+        "nothing learnt to answer it with, and how it is counted changes the result.",
+        "Say `unseen: drop` to leave such triples out, or `unseen: keep` to keep their entities, "
+        "untrained. Many of them mean mostly that the files do not belong together.",
+    ),
+    "D284": Code(
+        "the same triple in two splits",
+        "A triple that judges is also one that is trained on (or chosen by), so part of the result "
+        "would be memory.",
+        "Say `overlap: drop` to leave such triples out of valid and test, or mend the files.",
+    ),
+    "D285": Code(
+        "entities without text",
+        "A text file is given for the graph, and some entities do not occur in it.",
+        "Complete the file, or say `missing_text: name` or `missing_text: none`.",
+    ),
+    "D286": Code(
+        "lines say no text",
+        "Each line of a graph's text file is an entity, a tab and its text; some are not.",
+        "Mend the lines named.",
+    ),
+    "D287": Code(
+        "fewer entities than asked for",
+        "`entities` asks for a part of the graph that is larger than the graph.",
+        "Ask for fewer, or leave `entities` out.",
+    ),
 }

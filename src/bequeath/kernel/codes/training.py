@@ -75,4 +75,92 @@ CODES = {
         "A method of this family returns its model under a fixed role, and this one did not.",
         "It is a fault of the method: `Outcome(models={...})`.",
     ),
+    "T670": Code(
+        "PyKEEN is missing",
+        "Embeddings of knowledge graphs are PyKEEN's models.",
+        "Install the extra: `pip install 'bequeath[graph]'`.",
+    ),
+    "T671": Code(
+        "a text encoder is missing",
+        "The encoder is a package or a folder that is not on this machine, or its library is not "
+        "installed. Nothing is downloaded unasked.",
+        "Install it, give the folder of a sentence-transformers model, or say `encoder: tfidf`.",
+    ),
+    "T672": Code(
+        "texts without words",
+        "TF-IDF found no word in any of the texts.",
+        "Check the text file, or use a sentence encoder.",
+    ),
+    "T673": Code(
+        "embeddings cannot rank",
+        "A score is not a number, so there is no order among entities.",
+        "Lower the learning rate or the margin.",
+    ),
+    "T660": Code(
+        "the budget of queries is spent",
+        "A method asked about one more candidate than `protocol.budget` allows. Comparisons hold "
+        "at equal numbers of queries only.",
+        "A method asks while `oracle.left` is above 0; raise the budget for all of them.",
+    ),
+    "T661": Code(
+        "a search found nothing",
+        "What a search hands back must be a candidate it asked about: anything else is a guess.",
+        "Hand back `Found(oracle.best, oracle.asked)`.",
+    ),
+    "T662": Code(
+        "the objective has no answer",
+        "The function given as `objective` raised an error, or answered no finite number.",
+        "Mend it and run again; the answers it gave before are kept.",
+    ),
+    "T640": Code(
+        "a model's answers to the target are not finite",
+        "Source-free adaptation asks the model about every target sample at the start of an epoch; "
+        "NaN or infinity came back, because training has diverged or the source model is spoilt.",
+        "Lower `train.optimizer.lr`, set `train.clip`, or give another source model.",
+    ),
+    "T641": Code(
+        "a learning rate for no parameter",
+        "A name in `train.optimizer.rates` fits no parameter that is trained.",
+        "Name a module or parameter of the model (`fc`, `layer4.*`); the first that fits counts.",
+    ),
+    "T642": Code(
+        "too few target samples",
+        "Neighbours, clusters and the statistics of a batch need several samples; one sample has "
+        "no neighbour and is a cluster of its own.",
+        "Give more target samples, or ask for fewer neighbours.",
+    ),
+    "T645": Code(
+        "a task was not handed over",
+        "A method of continual learning hands over its model after the last task, so that it can "
+        "be measured; this one did not.",
+        "It is a fault of the method: `ctx.stage(task.name, model=model)`.",
+    ),
+    "T650": Code(
+        "forgetting what was never learnt",
+        "The ledger of what the model holds has no sample of this content and label.",
+        "Name samples as they were learnt: the same content under the same label.",
+    ),
+    "T651": Code(
+        "forgetting twice",
+        "The ledger says that these samples are forgotten already, or the request names them twice.",
+        "Ask for each sample once.",
+    ),
+    "T652": Code(
+        "a head cannot forget these samples",
+        "What would remain of the head's state is not positive definite, so it cannot have learnt "
+        "all of these rows (or, with a very small `gamma`, rounding has hidden it).",
+        "Forget what was learnt, with the same features and labels; or raise `gamma`.",
+    ),
+    "T653": Code(
+        "the classifier cannot be replaced",
+        "A head in closed form takes the place of a linear layer; this model ends in something "
+        "else.",
+        "Give a model that ends in a linear layer, or name it: `head: PATH`.",
+    ),
+    "T665": Code(
+        "a model that makes no samples",
+        "The methods of `generate` work on diffusion models: networks that are told how noisy "
+        "their input is.",
+        "Train one with `want: generate`, `method: diffusion`, of `zoo:unet` or `zoo:denoiser`.",
+    ),
 }

@@ -1,11 +1,23 @@
 """Distillation: a student learns from a teacher what the labels alone do not say.
 
 The baseline is the student without a teacher; the teacher itself is measured beside the results.
+
+Language models (`zoo:gpt`, `hf:` causal ones) are distilled token by token: `ce`, `kd` and `swing`.
+Say `evaluate: {metrics: [nll, perplexity]}`. With `data.canaries`, secrets that were hidden in the
+text, each student and the teacher are audited: `exposure_mean`, `extraction_rate`.
 """
 
 from __future__ import annotations
 
 from bequeath.methods.family import Family
+from bequeath.metrics.names import NAMES, Direction
+
+LANGUAGE: dict[str, Direction] = {
+    "perplexity": "lower",
+    "bits_per_token": "lower",
+    "exposure_mean": "lower",
+    "extraction_rate": "lower",
+}
 
 FAMILY = Family(
     own="a teacher (weights, logits, labels only, or its text)",
@@ -13,5 +25,8 @@ FAMILY = Family(
     baselines=("ce",),
     reference="teacher",
     result="student",
+    judge_labelled=False,
+    judges=("canaries",),
     trial=True,
+    metrics={**NAMES, **LANGUAGE},
 )

@@ -5,6 +5,8 @@ schedule, so that what another method adds can be seen.
 
     L = -log softmax(z_S)_y
 
+For a language model y is the next token, and the loss the mean over all tokens.
+
 Use it to see what the student reaches by itself, or to train a teacher. Nothing is transferred.
 """
 
@@ -39,6 +41,7 @@ class Config(MethodConfig):
         models={"student": ModelNeed(Access.WEIGHTS, trains=True)},
         data={"train": DataNeed(Labels.ALL)},
         same_classes=True,
+        answers="both",
     ),
     identity=(Identity("no training leaves the student as it was", "start", train={"epochs": 0}),),
 )
@@ -46,15 +49,20 @@ def ce(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """The student alone, on the labels: the baseline of every distillation."""
     from torch.nn import functional as F
 
+    from bequeath.blocks.targets import targets
     from bequeath.train.terms import mean_over
 
     student = given.model("student").load()
 
     def step(batch):
+        asked = targets(student, batch)
         loss = F.cross_entropy(
-            student(batch), batch["y"], reduction="none", label_smoothing=cfg.label_smoothing
+            asked.rows(student(batch)),
+            asked.y,
+            reduction="none",
+            label_smoothing=cfg.label_smoothing,
         )
-        return {"ce": mean_over(loss)}
+        return {"ce": mean_over(loss, over=asked.over)}
 
     ctx.fit(student, given.data("train"), step)
     return Outcome(models={"student": student})

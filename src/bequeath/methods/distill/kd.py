@@ -7,7 +7,8 @@ temperature T > 1 brings the small ones out.
 
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
 The factor T^2 keeps the two terms' gradients in proportion when T changes (section 2 there).
-With `ce: 0` no label is used, and the data may be unlabelled.
+With `ce: 0` no label is used, and the data may be unlabelled. Between language models, which must
+share their tokens, both terms are means over all tokens, and y is the next one.
 
 Use it first. It needs only the teacher's logits, so those of a model that is served or stored do.
 Expect little where the teacher is hardly better than the student alone.
@@ -60,6 +61,7 @@ def needs(cfg: Config) -> Needs:
         },
         data={"train": DataNeed(labels)},
         same_classes=True,
+        answers="both",
     )
 
 
@@ -84,6 +86,7 @@ def kd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """The student imitates the teacher's softened class probabilities."""
     from torch.nn import functional as F
 
+    from bequeath.blocks.targets import targets
     from bequeath.losses.kl import soft_targets
     from bequeath.signals.teacher import teacher
     from bequeath.train.terms import mean_over
@@ -93,10 +96,12 @@ def kd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     answers = teacher(ctx, given.model("teacher"), train)
 
     def step(batch):
-        z_s, z_t = student(batch), answers(batch).logits
-        terms = {"kd": mean_over(soft_targets(z_s, z_t, cfg.temperature), cfg.kd)}
+        asked = targets(student, batch)
+        z_s, z_t = asked.rows(student(batch)), asked.rows(answers(batch).logits)
+        terms = {"kd": mean_over(soft_targets(z_s, z_t, cfg.temperature), cfg.kd, asked.over)}
         if cfg.ce > 0:
-            terms["ce"] = mean_over(F.cross_entropy(z_s, batch["y"], reduction="none"), cfg.ce)
+            loss = F.cross_entropy(z_s, asked.y, reduction="none")
+            terms["ce"] = mean_over(loss, cfg.ce, asked.over)
         return terms
 
     ctx.fit(student, train, step)

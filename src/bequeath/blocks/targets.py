@@ -1,0 +1,79 @@
+"""What a batch asks a model to predict: one class a sample, or the next token at each position.
+
+A loss sees rows either way, so a distillation of classifiers is one of language models too:
+
+    asked = targets(student, batch)
+    z_s = asked.rows(student(batch))              # [N, K]
+    losses = F.cross_entropy(z_s, asked.y, reduction="none")
+    mean_over(losses, over=asked.over)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Targets:
+    """The rows of a batch, N of them: its samples, or the tokens of its texts after the first.
+
+    over: what a row is, "samples" or "tokens". where: bool [B, T - 1], the positions of a padded
+    batch that have a next token; None for classifiers. label: gives y; not called before y is
+    asked for, since a method may have no right to it.
+    """
+
+    over: str
+    label: Callable[[], Tensor]
+    where: Tensor | None = None
+
+    @cached_property
+    def y(self) -> Tensor:
+        """The right answers, int64 [N]."""
+        return self.label()
+
+    @cached_property
+    def sample(self) -> Tensor:
+        """Which of the batch a row is from, int64 [N]; for language models only."""
+        assert self.where is not None, "a classifier's rows are its samples"
+        return self.where.nonzero()[:, 0]
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Values at each position, [B, T, ...], to one each row [N, ...]; [B, K] stays.
+
+        The last position, after which nothing comes, and what lies behind it are left out.
+        """
+        if self.where is None:
+            return values
+        return values[:, : self.where.shape[1]][self.where]
+
+    def next_rows(self, values: Tensor) -> Tensor:
+        """Values of each token, [B, T, ...], to those of the token each row predicts, [N, ...]."""
+        assert self.where is not None, "a classifier predicts no tokens"
+        return values[:, 1:][self.where]
+
+
+def characters(model: Any, texts: Sequence[str], asked: Targets) -> Tensor:
+    """Of each row's token the characters of its text it stands for, from, to: int64 [N, 2], CPU.
+
+    From and to are equal for a token that is no text (a beginning, an end).
+    """
+    spans = [torch.tensor(row) for row in model.preprocess.spans(texts)]
+    return asked.next_rows(torch.nn.utils.rnn.pad_sequence(spans, batch_first=True)).cpu()
+
+
+def targets(model: Any, batch: Mapping[str, Any]) -> Targets:
+    """What `batch` asks of `model` (a BoundModel, or a Predictor: facts and a preprocess)."""
+    if not model.facts.per_token:
+        return Targets("samples", lambda: batch["y"])
+    tokens = model.preprocess(batch, batch["idx"].device)
+    ids, mask = tokens["input_ids"], tokens.get("attention_mask")
+    mask = torch.ones_like(ids) if mask is None else mask
+    # a text starts at its first token, wherever the padding is
+    where = mask[:, :-1].bool() & mask[:, 1:].bool()
+    return Targets("tokens", lambda: ids[:, 1:][where], where)

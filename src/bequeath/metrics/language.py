@@ -1,0 +1,77 @@
+"""Metrics of a language model: what it says of each next token of texts it has not seen.
+
+    nll              mean over tokens of -log p(next token), natural logarithm
+    bits_per_token   nll / ln 2
+    perplexity       exp(nll)
+    accuracy         share of tokens the model finds likeliest
+
+They are means over tokens, not over texts. A text's term is its sum of tokens times (texts / all
+tokens), so that the terms' mean is the metric.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bequeath.metrics.names import Direction
+
+LANGUAGE: dict[str, Direction] = {
+    "nll": "lower",
+    "bits_per_token": "lower",
+    "perplexity": "lower",
+    "accuracy": "higher",
+}
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """Of N texts: the sum of -log p, how many tokens were the likeliest, how many there are."""
+
+    nll: Tensor
+    right: Tensor
+    tokens: Tensor
+
+    @property
+    def mean_nll(self) -> Tensor:
+        """-log p of a token, text by text, [N]; NaN for a text without a next token."""
+        return self.nll / self.tokens
+
+    def value(self, name: str) -> float:
+        """The metric; ValueError for a name that is none, or without any token."""
+        total = float(self.tokens.sum())
+        if name not in LANGUAGE or total == 0:
+            raise ValueError(f"no `{name}` of {int(total)} tokens")
+        nll = float(self.nll.sum()) / total
+        if name == "accuracy":
+            return float(self.right.sum()) / total
+        return {"nll": nll, "bits_per_token": nll / math.log(2), "perplexity": math.exp(nll)}[name]
+
+    def terms(self, name: str) -> Tensor | None:
+        """One a text, [N], whose mean is the metric; None for perplexity, which is no mean."""
+        each = {"nll": self.nll, "bits_per_token": self.nll / math.log(2), "accuracy": self.right}
+        if name not in each:
+            return None
+        return each[name] * (len(self.tokens) / self.tokens.sum())
+
+
+def spoken(logits: Tensor, y: Tensor, sample: Tensor, n: int) -> Spoken:
+    """Of a batch's rows: logits [M, V], the right tokens [M], which of its n texts they are in."""
+    log_p = logits.double().log_softmax(1)
+    nll = F.nll_loss(log_p, y, reduction="none")
+    zero = torch.zeros(n, dtype=torch.float64, device=logits.device)
+    right = (log_p.argmax(1) == y).double()
+    return Spoken(
+        zero.index_add(0, sample, nll),
+        zero.index_add(0, sample, right),
+        zero.index_add(0, sample, torch.ones_like(nll)),
+    )
+
+
+def joined(parts: list[Spoken]) -> Spoken:
+    """Those of several batches, in order."""
+    return Spoken(*(torch.cat([getattr(p, f).cpu() for p in parts]) for f in Spoken.__match_args__))
