@@ -145,6 +145,14 @@ def test_part_of_the_pool_and_coins_are_of_the_seed_and_the_same_for_all_arms(tm
     assert set(turned) <= {1.0, -1.0}
     assert (one.metrics == held.metrics[rows] * turned).all()
     assert (one.signs == held.signs * turned).all()
+    gaps = held.metrics.copy()
+    gaps[:9, 1] = np.nan
+    broken = held.with_metrics(held.names, gaps, held.signs)
+    turned_over = Protocol(signs="random")
+    for seed in range(4):  # unturned again, the gaps are the worst: nothing else has changed
+        part = _pools.prepared(broken, None, turned_over, seed, device)
+        back = part.metrics * part.signs * held.signs
+        assert np.nanmax(np.abs(back - gaps)) == 0 and (back[:9, 1] == np.nanmin(gaps[:, 1])).all()
     flips = [
         (_pools.prepared(held, None, settings, s, device).signs != held.signs).mean()
         for s in range(60)

@@ -256,3 +256,23 @@ def test_a_causal_model_of_transformers(tmp_path):
     student = model_handle("s", f"{GPT}&vocabulary={tmp_path / 'saved'}").load(data=data)
     student.save(tmp_path / "student")
     assert torch.equal(load_model(tmp_path / "student")(batch), student(batch))
+
+
+def test_a_predictor_answers_at_each_token_as_deep_as_it_may():
+    from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
+    from bequeath.given.given import Given
+
+    data = opened("sentences:5")
+    batch, model = data.fetch(torch.arange(2)), model_handle("m", GPT).load(data=data, seed=0)
+    logits = model(batch)
+    for access in (Access.LABEL, Access.TOP_K, Access.LOGITS):
+        needs = Needs({"m": ModelNeed(access)}, {"train": DataNeed(Labels.NONE)})
+        given = Given(needs, loaders={"m": lambda: model}, facts={}, data={"train": data})
+        said = given.model("m").predictor(top_k=3)(batch)
+        if access == Access.LABEL:
+            assert torch.equal(said, logits.argmax(2))
+        elif access == Access.TOP_K:
+            assert said[0].shape == (*logits.shape[:2], 3)
+            assert torch.equal(said[1][..., 0], logits.argmax(2))
+        else:
+            assert torch.equal(said, logits)

@@ -148,6 +148,12 @@ def test_greedy_by_hand():
     scores = ((pool.metrics - low) / (high - low)) @ pool.signs
     found, _ = search("greedy", pool, quality)
     assert sorted(scores[list(found.asked)]) == pytest.approx(sorted(scores)[-BUDGET:])
+    gaps = pool.metrics.copy()
+    gaps[3:9, 2] = np.nan  # `c` is better low; without a value one is the worst, not the best
+    worst, _ = search(
+        "greedy", Pool(pool.ids, pool.names, gaps, pool.signs), quality, weights={"c": 1}
+    )
+    assert not set(worst.asked) & set(range(3, 9))
     one, _ = search("greedy", pool, quality, weights={"c": 1.0})
     assert sorted(pool.metrics[list(one.asked), 2]) == sorted(pool.metrics[:, 2])[:BUDGET]
     blind, _ = search("greedy", pool, quality, weights={"c": 1.0}, signs="ignored")

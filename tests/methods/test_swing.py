@@ -127,10 +127,7 @@ def test_refused(teacher):
     other = taught(teacher, ["kd"])
     other["models"]["student"] = GPT + "&vocabulary=ascii"
     assert refused(other) == [("G491", ("models", "student"))]
-    assert refused(taught(teacher, ["dkd"])) == [
-        ("G490", ("models", "teacher")),
-        ("G490", ("models", "student")),
-    ]
+    assert refused(taught(teacher, ["dkd"])) == [("G490", ("models", "teacher"))]
     ece = a_job(evaluate={"metrics": ["ece"]})
     assert refused(ece) == [("G492", ("evaluate", "metrics", 0))]
     without = a_job(data={k: v for k, v in a_job()["data"].items() if k != "canaries"})

@@ -97,7 +97,7 @@ def bottlenecked(plan: Blueprint, options: ModelOptions) -> Blueprint:
         remedies = ("name it with `head: PATH`, or choose a model that ends in one",)
         raise JobError(Problem("M310", message, at=("bottleneck",), remedies=remedies))
     sizes = {"in_features": old.in_features, "width": options.bottleneck}
-    graft = {"path": path, "n_classes": 2, "bias": old.bias is not None}
+    graft: dict[str, Any] = {"path": path, "n_classes": 2, "bias": old.bias is not None}
     graft |= {"kind": "bottleneck", "head": sizes}
 
     def on(make: Any) -> Any:
@@ -109,7 +109,7 @@ def bottlenecked(plan: Blueprint, options: ModelOptions) -> Blueprint:
         return made
 
     trained = on(plan.trained) if plan.trained is not None else None
-    own = {"n_classes": None, "head": f"{path}.out", "classes": (), "graft": graft}
+    own: dict[str, Any] = {"n_classes": None, "head": f"{path}.out", "classes": (), "graft": graft}
     return replace(plan, make=on(plan.make), trained=trained, **own)
 
 

@@ -50,15 +50,21 @@ def speaks(job: Job, kind: str | None) -> bool:
 def answer_problems(job: Job, models: Mapping[str, ModelFacts]) -> Iterable[Problem]:
     """G490 where a method is for classifiers and a model is a language model, or the reverse."""
     for arm in job.arms:
-        for role, need in arm.needs.models.items():
-            wanted, facts = arm.needs.answers, models.get(role)
-            given = "tokens" if facts is not None and facts.per_token else "samples"
-            if facts is None or facts.kind is None or need.files or wanted in (given, "both"):
-                continue
+        read = [role for role, need in arm.needs.models.items() if not need.files]
+        known = {role: models[role] for role in read if role in models and models[role].kind}
+        wanted = arm.needs.answers
+        odd = [r for r, one in known.items() if wanted not in ("both", _answers(one))]
+        if odd:
             kinds = {"tokens": "language models", "samples": "models that answer once a sample"}
-            message = f"`{arm.label}` is for {kinds[wanted]}, and `models.{role}` is none of them"
+            names = " and ".join(f"`models.{role}`" for role in odd)
+            verb = "does" if len(odd) == 1 else "do"
+            message = f"`{arm.label}` is for {kinds[wanted]}, and {names} {verb} not answer so"
             remedies = ("leave it out with `baselines: false`",) if arm.added else ()
-            yield Problem("G490", message, ("models", role), "", remedies)
+            yield Problem("G490", message, ("models", odd[0]), "", remedies)
+
+
+def _answers(facts: ModelFacts) -> str:
+    return "tokens" if facts.per_token else "samples"
 
 
 def missing(job: Job) -> Iterable[Problem]:

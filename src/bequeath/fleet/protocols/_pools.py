@@ -49,7 +49,7 @@ def prepared(
         return part
     coins = torch.randint(2, (len(part.names),), generator=generator(seed, "signs"))
     turned = 1.0 - 2.0 * coins.double().numpy()
-    return part.with_metrics(part.names, part.metrics * turned, part.signs * turned)
+    return part.with_metrics(part.names, _filled(part) * turned, part.signs * turned)
 
 
 def public(pool: PoolSamples) -> Pool:
@@ -104,6 +104,15 @@ def _drawn(pool: PoolSamples, n: int | None, seed: int) -> PoolSamples:
         return pool
     order = np.argsort(name_noise(pool.ids, generator(seed, "pool")), kind="stable")
     return pool.take(np.sort(order[:n]))
+
+
+def _filled(pool: PoolSamples) -> np.ndarray:
+    """The scores, the worst where there is none: so a score turned over is the mirror image of
+    itself, and not besides a score whose gaps have become its best."""
+    oriented = pool.metrics * pool.signs
+    worst = np.where(np.isfinite(oriented), oriented, np.inf).min(axis=0, initial=np.inf)
+    worst = np.where(np.isfinite(worst), worst, 0.0)
+    return np.where(np.isfinite(oriented), oriented, worst) * pool.signs
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,7 @@ from bequeath.fleet.protocols._language import measure_language
 from bequeath.given.bound import BoundModel
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import JobPath, Problem
-from bequeath.methods.audit import Audit
+from bequeath.methods.audit import SIDES, Audit
 from bequeath.methods.contract import Outcome
 from bequeath.metrics.language import LANGUAGE
 from bequeath.metrics.membership import attack
@@ -22,21 +22,13 @@ from bequeath.metrics.names import NAMES
 from bequeath.metrics.placements import area
 from bequeath.train.context import Context
 
-SIDES = ("members", "nonmembers")
-
 
 def problems(opened: Opened) -> Iterator[Problem]:
-    """G492 to G494, G410: nothing to audit with, or not what the metrics or models need."""
+    """G492 to G494, G410: the data are not what the metrics or the models need."""
     job, samples = opened.job, opened.samples
     facts = {arm.label: next(iter(arm.needs.models)) for arm in job.arms}
     models = {role: opened.model_facts[role] for role in dict.fromkeys(facts.values())}
     one_sided = [side for side in SIDES if side in samples]
-    if "canaries" not in samples and len(one_sided) < 2:
-        other = f"`data.{one_sided[0]}` alone tells nothing" if one_sided else "there is no data"
-        message = f"nothing to audit with: {other}"
-        remedies = ("add `canaries`: canaries:FILE.csv", "or both `members` and `nonmembers`")
-        at: JobPath = ("data",) if samples else ("want",)
-        yield Problem("G493", message, at=at, remedies=remedies)
     language = all(one.per_token for one in models.values())
     if "canaries" in samples and not language:
         message = "canaries are looked for in language models, and not all of these are"

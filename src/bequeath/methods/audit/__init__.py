@@ -15,9 +15,11 @@ got by learning less.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from bequeath.kernel.errors import JobPath, Problem
 from bequeath.methods.family import Family
 from bequeath.metrics.names import NAMES, Direction
 
@@ -34,6 +36,19 @@ LEAKS: dict[str, Direction] = {
 }
 QUALITY: dict[str, Direction] = {"perplexity": "lower", "bits_per_token": "lower"}
 
+SIDES = ("members", "nonmembers")
+
+
+def problems(job: Any) -> Iterable[Problem]:
+    """G493: neither canaries nor both sides of a membership attack."""
+    sides = [side for side in SIDES if side in job.data_refs]
+    if "canaries" not in job.data_refs and len(sides) < 2:
+        other = f"`data.{sides[0]}` alone tells nothing" if sides else "there is no data for it"
+        at: JobPath = ("data",) if job.data_refs else ("want",)
+        remedies = ("add `canaries`: canaries:FILE.csv", "or both `members` and `nonmembers`")
+        yield Problem("G493", f"nothing to audit with: {other}", at, remedies=remedies)
+
+
 FAMILY = Family(
     own="a model, and a worry",
     get="how much it leaks, holds, or can be made to give back",
@@ -42,6 +57,7 @@ FAMILY = Family(
     judge_labelled=False,
     metrics={**LEAKS, **NAMES, **QUALITY},
     seeds=1,
+    problems=problems,
 )
 
 

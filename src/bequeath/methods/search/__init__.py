@@ -91,7 +91,8 @@ class Protocol(Settings):
     signs: Literal["given", "random"] = Field(
         "given",
         description="random: each metric is turned over by the toss of a coin, another for each "
-        "seed, to see what a method does when nobody knows which way a metric is better",
+        "seed, to see what a method does when nobody knows which way a metric is better; what has "
+        "no value is the worst before it is turned",
         json_schema_extra={"source": "ours"},
     )
     proxies: tuple[ProxyName, ...] = Field(

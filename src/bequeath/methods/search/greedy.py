@@ -1,8 +1,9 @@
 """Follow the cheap scores: rank by their sum and ask down the list.
 
-    S(A) = sum_m s_m w_m M_m(A),     M_m in [0, 1] over the pool
+    S(A) = sum_m w_m M_m(A),     M_m: s_m times the score, in [0, 1] over the pool
 
-s_m is the user's word on which way a score is better (`lower:` of the pool). The weights are equal
+s_m is the user's word on which way a score is better (`lower:` of the pool). A score that is not
+finite is the worst. The weights are equal
 unless told otherwise; `weights: {synflow: 1}` is the top of a single score, the usual way to use
 it. The T highest are asked about, and the best of them is the result.
 
@@ -59,14 +60,13 @@ def greedy(ctx: Context, given: Given, cfg: Config) -> Outcome:
 
     oracle = given.protocol
     pool = oracle.pool
-    metrics, kept = scaled(pool.metrics)
+    signs = pool.signs if cfg.signs == "known" else np.ones(len(pool.names))
+    metrics, kept = scaled(pool.metrics * signs)  # what has no value is the worst, either way
     names = [pool.names[m] for m in kept]
     weights = np.ones(len(kept))
     if cfg.weights is not None:
         weights = np.array([cfg.weights.get(name, 0.0) for name in names])
-    if cfg.signs == "known":
-        weights = weights * pool.signs[kept]
     scores = weighted_sum(metrics, weights)
     oracle.query_until_spent(ranked(scores, name_noise(pool.ids, ctx.rng("ties"))))
-    named = dict(zip(names, map(float, weights)))
+    named = dict(zip(names, map(float, weights * signs[kept])))
     return Outcome(answer=Found(oracle.best, oracle.asked, named, explored=0))

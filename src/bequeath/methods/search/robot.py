@@ -12,8 +12,9 @@ Exploitation: the remaining T - T0 answers go to the highest of the ranking by t
 latest of those that are equally good. The best candidate asked about is the result.
 
 He, Shu, Dai, Low, "Robustifying and Boosting Training-Free Neural Architecture Search", ICLR 2024,
-arXiv 2403.07591; defaults from the authors' code. A score that is not finite counts 0, one that is
-the same for all candidates is left out. Ties are broken at random, the same for every w.
+arXiv 2403.07591; defaults from the authors' code. A score that is not finite counts 0 (the
+worst only as long as its weight is positive), one that is the same for all candidates is left out.
+Ties are broken at random, the same for every w.
 
 Use it when the scores may be of mixed quality or of unknown sign. Where all of them are known to
 point the right way, `greedy`, their plain mean, may well be as good or better: it is run beside.
