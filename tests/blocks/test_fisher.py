@@ -37,8 +37,8 @@ def test_labels_is_the_mean_square_of_single_gradients():
 def test_sampled_tends_to_the_fisher_information():
     """E_y over p(y | x) is p_k (1 - p_k) x^2 on the diagonal."""
     w, x, _ = line(1)
-    many = x.expand(4000, 4)
-    data = batches(many, torch.zeros(4000, dtype=torch.int64), 1000)
+    many = x.expand(3000, 4)
+    data = batches(many, torch.zeros(3000, dtype=torch.int64), 20)
     g = torch.Generator().manual_seed(1)
     found = diagonal_fisher({"w": w}, log_p(w), data, generator=g)["w"]
     p = (x @ w.detach().T).softmax(1)[0]

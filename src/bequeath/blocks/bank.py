@@ -120,6 +120,11 @@ def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return best, columns.gather(1, at)
 
 
+def vectors(embedding: Tensor) -> Tensor:
+    """What goes into a classifier, as [B, d]; maps [B, d, H, W] (a 1x1 convolution) are averaged."""
+    return embedding.mean((2, 3)) if embedding.ndim == 4 else embedding.flatten(1)
+
+
 @torch.no_grad()
 def fill(bank: Bank, model: BoundModel, tap: Taps, data: Any) -> None:
     """Write every row from an evaluation pass over `data`, without random views.
@@ -131,7 +136,7 @@ def fill(bank: Bank, model: BoundModel, tap: Taps, data: Any) -> None:
     model.eval()
     for idx in torch.arange(len(data)).split(PASS):
         p = model(data.fetch(idx)).float().softmax(dim=1)
-        bank.write(idx.to(p.device), tap["embedding"].flatten(1), p)
+        bank.write(idx.to(p.device), vectors(tap["embedding"]), p)
     model.train(was_training)
     bad = (~(bank.features.isfinite().all(1) & bank.predictions.isfinite().all(1))).nonzero()
     if len(bad):

@@ -236,9 +236,12 @@ def _remarks(opened: Opened) -> list[str]:
     learnt = _learnt(job) if job.judged else set()
     for role in sorted(learnt & opened.samples.keys() - {job.evaluate.data}):
         if same := shared_samples(opened.samples[role], opened.judge):
+            told = "the result is partly memory"
+            if role not in _learnt(job, Labels.FEW):
+                told = "the methods adapt to them, without their labels"
             notes.append(
                 f"{same} of {len(opened.judge)} samples of data.{job.evaluate.data} are in "
-                f"data.{role} too: the result is partly memory"
+                f"data.{role} too: {told}"
             )
     reference = reference_role(job)
     for role, facts in opened.model_facts.items():

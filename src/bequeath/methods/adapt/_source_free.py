@@ -51,7 +51,7 @@ def source_free(
     """
     import torch
 
-    from bequeath.blocks.bank import Bank
+    from bequeath.blocks.bank import Bank, vectors
     from bequeath.blocks.bottleneck import backbone_rates
     from bequeath.blocks.taps import Tap, Taps
 
@@ -68,7 +68,7 @@ def source_free(
     with Taps(model.module, {"embedding": Tap(head, "input")}) as tap:
         with torch.no_grad():
             classes = model(target.fetch(torch.arange(1))).shape[1]
-        width = tap["embedding"].flatten(1).shape[1]
+        width = vectors(tap["embedding"]).shape[1]
         bank = Bank(len(target), width, classes, ctx.device)
         yield SourceFree(model, tap, bank, target, train)
 

@@ -123,7 +123,7 @@ def glc(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """Tells known from unknown by one-vs-all clusters and neighbours, then trains on both."""
     import torch
 
-    from bequeath.blocks.bank import fill
+    from bequeath.blocks.bank import fill, vectors
     from bequeath.blocks.one_vs_all import class_ratio, negatives, one_vs_all
     from bequeath.losses.entropy import soft_cross_entropy
     from bequeath.train.terms import mean_over
@@ -147,7 +147,7 @@ def glc(ctx: Context, given: Given, cfg: Config) -> Outcome:
             if bank.due(ctx.now.epoch):
                 cluster()
             logits, idx = model(batch), batch["idx"]
-            z = this.tap["embedding"].flatten(1).detach()
+            z = vectors(this.tap["embedding"]).detach()
             near = bank.neighbours(idx, z, cfg.neighbours, cfg.drop)
             q, y = bank.predictions[near].mean(dim=1), bank.targets[idx]
             bank.write(idx, z, logits.detach().softmax(dim=1))
