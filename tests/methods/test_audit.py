@@ -122,6 +122,7 @@ def test_refused(models):
     data = job["data"]
     one_sided = {"members": data["members"]}
     assert refused({**job, "data": one_sided}) == [("G493", ("data",))]
+    assert refused({**job, "data": {**one_sided, "canaries": CANARIES}}) == [("G493", ("data",))]
     assert refused({**job, "data": {"test": data["test"]}})[0] == ("G493", ("data",))
     only = {k: v for k, v in data.items() if k != "canaries"}
     assert refused({**job, "data": only}) == [("G492", ("want",))]

@@ -121,7 +121,7 @@ def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def vectors(embedding: Tensor) -> Tensor:
-    """What goes into a classifier, as [B, d]; maps [B, d, H, W] (a 1x1 convolution) are averaged."""
+    """What goes into a classifier, [B, d]; maps [B, d, H, W] (a 1x1 convolution) are averaged."""
     return embedding.mean((2, 3)) if embedding.ndim == 4 else embedding.flatten(1)
 
 

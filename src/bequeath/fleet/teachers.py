@@ -88,9 +88,12 @@ def _needs(planned: Planned) -> Needs:
 
 
 def _asks(planned: Planned, role: str) -> bool:
-    """Whether a run will ask a frozen teacher about a data set."""
-    need: Any = _needs(planned).models.get(role)
-    return need is not None and not need.trains and need.access >= Access.LOGITS
+    """Whether a run will ask a frozen teacher about a data set. Noise is none: it never returns."""
+    needs = _needs(planned)
+    need: Any = needs.models.get(role)
+    if need is None or needs.answers == "noise" or not needs.data:
+        return False
+    return not need.trains and need.access >= Access.LOGITS
 
 
 def _told(found: Sequence[Prepared], seconds: float) -> list[str]:

@@ -48,14 +48,20 @@ def speaks(job: Job, kind: str | None) -> bool:
 
 
 def answer_problems(job: Job, models: Mapping[str, ModelFacts]) -> Iterable[Problem]:
-    """G490 where a method is for classifiers and a model is a language model, or the reverse."""
+    """G490 where a method is for classifiers and a model is a language model, and so on."""
     for arm in job.arms:
         read = [role for role, need in arm.needs.models.items() if not need.files]
         known = {role: models[role] for role in read if role in models and models[role].kind}
         wanted = arm.needs.answers
-        odd = [r for r, one in known.items() if wanted not in ("both", _answers(one))]
+        fit = ("samples", "tokens") if wanted == "both" else (wanted,)
+        odd = [role for role, one in known.items() if _answers(one) not in fit]
         if odd:
-            kinds = {"tokens": "language models", "samples": "models that answer once a sample"}
+            kinds = {
+                "tokens": "language models",
+                "samples": "models that answer once a sample",
+                "both": "classifiers and language models",
+                "noise": "diffusion models",
+            }
             names = " and ".join(f"`models.{role}`" for role in odd)
             verb = "does" if len(odd) == 1 else "do"
             message = f"`{arm.label}` is for {kinds[wanted]}, and {names} {verb} not answer so"
@@ -64,6 +70,8 @@ def answer_problems(job: Job, models: Mapping[str, ModelFacts]) -> Iterable[Prob
 
 
 def _answers(facts: ModelFacts) -> str:
+    if facts.generates:
+        return "noise"
     return "tokens" if facts.per_token else "samples"
 
 

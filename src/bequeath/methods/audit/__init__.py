@@ -40,9 +40,9 @@ SIDES = ("members", "nonmembers")
 
 
 def problems(job: Any) -> Iterable[Problem]:
-    """G493: neither canaries nor both sides of a membership attack."""
+    """G493: neither canaries nor both sides of a membership attack, or one side alone."""
     sides = [side for side in SIDES if side in job.data_refs]
-    if "canaries" not in job.data_refs and len(sides) < 2:
+    if len(sides) == 1 or ("canaries" not in job.data_refs and not sides):
         other = f"`data.{sides[0]}` alone tells nothing" if sides else "there is no data for it"
         at: JobPath = ("data",) if job.data_refs else ("want",)
         remedies = ("add `canaries`: canaries:FILE.csv", "or both `members` and `nonmembers`")

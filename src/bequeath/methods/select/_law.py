@@ -6,6 +6,7 @@ a mixture's samples to the validation data.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from bequeath.methods.select import Estimate, Question, Selection
@@ -64,27 +65,33 @@ def choose(
     )
     best = found.path[found.best]
     best_ot = np.zeros(2) if distances is None else distances.with_slopes(best)[0]
-    value = float(np.clip(found.values[found.best], 0, 1))
     g = np.random.default_rng(ctx.rng("resample").initial_seed())
-    again = [
-        _fit(form, law, ask, tried, fit_ot, g.integers(0, len(ask.fit), len(ask.fit)))
-        for _ in range(RESAMPLES)
-    ]
-    draws = [float(one.values(best[None], best_ot[:, None])[0]) for one in again]
-    low, high = (float(v) for v in np.clip(np.quantile(draws, [0.025, 0.975]), 0, 1))
-    predicted = np.clip(fitted.values(ask.asked, _distances(distances, ask, ask.asked)), 0, 1)
-    selection = Selection(
-        dict(zip(ask.sources, best.tolist())),
-        expected=Estimate(value, min(low, value), max(high, value)),
-        predicted=predicted,
+    resampled = (
+        _fit(form, law, ask, tried, fit_ot, rows)
+        for rows in g.integers(0, len(ask.fit), (RESAMPLES, len(ask.fit)))
     )
+    expected = _estimate(float(found.values[found.best]), resampled, best, best_ot)
+    predicted = np.clip(fitted.values(ask.asked, _distances(distances, ask, ask.asked)), 0, 1)
+    shares = dict(zip(ask.sources, best.tolist()))
     notes = {
         "trials": tried.size * ask.repeats,
         "size_over_largest_trial": ask.size / ask.sizes[1],
         "fit_residual": _residual(fitted, ask, tried, fit_ot),
         "climb_steps": len(found.path) - 1,
     }
-    return selection, notes
+    return Selection(shares, expected=expected, predicted=predicted), notes
+
+
+def _estimate(
+    value: float, resampled: Iterable[Carried], p: np.ndarray, ot: np.ndarray
+) -> Estimate:
+    """A value at the mixture p with the quantiles of what other fits say there, all in 0..1."""
+    import numpy as np
+
+    draws = [float(one.values(p[None], ot[:, None])[0]) for one in resampled]
+    bounds = np.quantile(draws, [0.025, 0.975])
+    low, value, high = (float(v) for v in np.clip([bounds[0], value, bounds[1]], 0, 1))
+    return Estimate(value, min(low, value), max(high, value))
 
 
 def _distances(distances: Distances | None, ask: Question, points: np.ndarray) -> np.ndarray:

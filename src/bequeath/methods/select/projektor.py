@@ -26,6 +26,8 @@ evaluation mode, both sizes count in the gradient, and the mixture stays on the 
 the paper's ablations.
 
 Use it when sources are only seen in samples and the learner is cheap to train on a few hundred.
+Fitted to few mixtures the squares of the paper's form carry noise far: for mixtures unlike those
+that were tried, look at `form: ot-linear` or `pseudo-linear` beside it.
 Far beyond n1 a law in log n promises too much: see `size_over_largest_trial` in the notes.
 """
 
