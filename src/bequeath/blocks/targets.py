@@ -50,12 +50,12 @@ class Targets:
         """
         if self.where is None:
             return values
-        return values[:, : self.where.shape[1]][self.where]
+        return values[:, : self.where.shape[1]][self.where.to(values.device)]
 
     def next_rows(self, values: Tensor) -> Tensor:
         """Values of each token, [B, T, ...], to those of the token each row predicts, [N, ...]."""
         assert self.where is not None, "a classifier predicts no tokens"
-        return values[:, 1:][self.where]
+        return values[:, 1:][self.where.to(values.device)]
 
 
 def characters(model: Any, texts: Sequence[str], asked: Targets) -> Tensor:

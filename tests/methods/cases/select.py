@@ -16,7 +16,7 @@ from bequeath.methods.contract import Outcome
 from bequeath.methods.select import Question
 from bequeath.train.trials import Trials
 
-TRAIN = {"epochs": 2}
+TRAIN = {"epochs": 2, "batch_size": 32}
 OTHERS = ("validation", "target")
 
 

@@ -2,9 +2,10 @@
 
 The baseline is the student without a teacher; the teacher itself is measured beside the results.
 
-Language models (`zoo:gpt`, `hf:` causal ones) are distilled token by token: `ce`, `kd` and `swing`.
-Say `evaluate: {metrics: [nll, perplexity]}`. With `data.canaries`, secrets that were hidden in the
-text, each student and the teacher are audited: `exposure_mean`, `extraction_rate`.
+Language models (`zoo:gpt`, causal ones of `hf:`) are distilled token by token, by the methods that
+can; `bequeath suggest` lists them. Say `evaluate: {metrics: [nll, perplexity]}`. With
+`data.canaries`, secrets that were hidden in the text, each student and the teacher are audited:
+`exposure_mean`, `extraction_rate`.
 """
 
 from __future__ import annotations
