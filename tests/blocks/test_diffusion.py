@@ -287,6 +287,29 @@ def test_the_exact_student_meets_its_target(order, least):
     assert min(rates) > least, rests
 
 
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_bootstrapping_settles_on_is_the_map(name, order):
+    """A student that meets the boundary and every target on a grid of times is where the walk in
+    those steps ends; with finer grids, where the ODE does."""
+    net, noise = gauss.model(gauss.Best("x0", name), "x0", name), drawn(16, 3)
+    ends = gauss.signal(noise, torch.zeros(16, dtype=F64), 0.99, name)
+    errors = []
+    for steps in (25, 50, 100):
+        at = [noise.new_full((16,), one) for one in steppers.times(steps, 0.99)]
+        with torch.no_grad():
+            y = net.data(noise, at[0])
+            for t, s in pairwise(at):
+                held = y
+                y, _ = bootstrap.target(
+                    lambda eps, at, held=held: held,
+                    net.data, noise, t, s, schedule.named(name), order=order,
+                )  # fmt: skip
+        errors.append(float((y - ends).norm() / ends.norm()))
+    assert all(fine < coarse * 0.6**order for coarse, fine in pairwise(errors)), errors
+    assert errors[2] < (0.05 if order == 1 else 0.005), errors
+
+
 def test_the_target_is_one_ddim_step():
     """For any y: the target's place at s is where DDIM leads from the place of y at t."""
     net, noise = gauss.model(gauss.Best("x0"), "x0"), drawn(6, 3)

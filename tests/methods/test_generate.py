@@ -78,9 +78,10 @@ def test_boot_reaches_the_map_of_the_gaussian(tmp_path):
     torch.manual_seed(0)
     models = {"teacher": teacher(), "student": gauss.bound(gauss.model(Affine(), "x0"))}
     before = apart(models["student"])
-    model, _ = ran("boot", tmp_path, models, delta=0.03, order=2, train={"steps": 1500})
+    train = {"steps": 800, "batch_size": 64, "optimizer": {**PLAIN, "lr": 1e-2}}
+    model, _ = ran("boot", tmp_path, models, delta=0.05, order=2, train=train)
     assert before > 0.5
-    assert apart(model) < 0.02
+    assert apart(model) < 0.06  # further down with more steps: the slow test
 
 
 @pytest.mark.slow
@@ -89,7 +90,7 @@ def test_a_perceptron_reaches_the_map_of_the_gaussian(tmp_path):
     torch.manual_seed(0)
     net = build("denoiser", None, (3,), width=64, layers=2, predicts="x0")
     models = {"teacher": teacher(), "student": gauss.bound(net)}  # type: ignore[arg-type]
-    train = {"steps": 5000, "optimizer": {**PLAIN, "lr": 5e-3}}
+    train = {"steps": 8000, "optimizer": {**PLAIN, "lr": 4e-3}}
     model, _ = ran("boot", tmp_path, models, delta=0.05, order=2, train=train)
     assert apart(model) < 0.03
 
@@ -164,7 +165,7 @@ def test_progressive_distillation_goes_in_one_step_where_the_teacher_goes_in_man
     data = vectors_of_the_gaussian()
     # the student is a copy of its teacher, so the teacher is an affine network that has learnt
     learnt, _ = ran(
-        "diffusion", tmp_path / "a", {"model": gauss.bound(net)}, data, train={"steps": 800}
+        "diffusion", tmp_path / "a", {"model": gauss.bound(net)}, data, train={"steps": 400}
     )
     noise = torch.randn(2000, 3, generator=torch.Generator().manual_seed(5))
 
@@ -175,7 +176,7 @@ def test_progressive_distillation_goes_in_one_step_where_the_teacher_goes_in_man
 
     eight, one = ends(8), ends(1)
     model, _ = ran("progressive", tmp_path / "p", {"teacher": learnt}, data, halvings=3,
-                   train={"steps": 1500})  # fmt: skip
+                   train={"steps": 600})  # fmt: skip
     assert model.module.evaluations == 1
     with torch.no_grad():
         made = model.module(noise)
@@ -198,7 +199,7 @@ def vectors_of_the_gaussian(n: int = 4000) -> ArraySamples:
 
 def test_a_trained_model_sees_the_gaussian(tmp_path):
     torch.manual_seed(0)
-    for form in ("x0", "eps", "v"):
+    for form in ("eps", "v"):
         net = build("denoiser", None, (3,), width=64, layers=1, predicts=form)
         model = gauss.bound(net)  # type: ignore[arg-type]
         model, _ = ran("diffusion", tmp_path / form, {"model": model}, vectors_of_the_gaussian(),
@@ -266,11 +267,11 @@ def test_a_job_leaves_judged_samples(owned, tmp_path):
         path.parent.relative_to(out / "runs").as_posix(): json.loads(path.read_text())
         for path in out.glob("runs/*/*/record.json")
     }
-    assert set(records) == {f"{arm}/seed-{s}" for arm in ("boot", "ddim", "ddim-2") for s in (0, 1)}
+    assert set(records) == {f"{arm}/seed-{s}" for arm in ("boot", "ddim-2") for s in (0, 1)}
     calls = {name: r["metrics"]["evaluations"]["value"] for name, r in records.items()}
-    assert calls["boot/seed-0"] == calls["ddim/seed-0"] == 1 and calls["ddim-2/seed-1"] == 2
+    assert calls["boot/seed-0"] == 1 and calls["ddim-2/seed-1"] == 2
     values = {name: r["metrics"]["frechet"]["value"] for name, r in records.items()}
-    assert values["ddim/seed-0"] == values["ddim/seed-1"] != values["ddim-2/seed-0"]
+    assert values["ddim-2/seed-0"] == values["ddim-2/seed-1"] != values["boot/seed-0"]
     assert values["boot/seed-0"] != values["boot/seed-1"]
     assert records["boot/seed-0"]["notes"]["teacher_calls"] == 3 * 16 * 2
     assert records["boot/seed-0"]["seal"]["attempts"] == []
@@ -279,6 +280,12 @@ def test_a_job_leaves_judged_samples(owned, tmp_path):
     reference = json.loads((out / "references/teacher/record.json").read_text())
     assert reference["metrics"]["evaluations"]["value"] == 5
     assert reference["metrics"]["trajectory_error"]["value"] > 0
+
+
+def test_a_job_has_the_teacher_in_one_step_for_a_baseline(owned):
+    arms = load_job(job(owned, method="boot")).arms
+    assert [(arm.label, arm.added) for arm in arms] == [("boot", False), ("ddim", True)]
+    assert arms[1].config.steps == 1
 
 
 def test_the_walk_of_all_its_steps_ends_where_it_ends(owned, tmp_path):
