@@ -306,7 +306,9 @@ def test_what_bootstrapping_settles_on_is_the_map(name, order):
                     net.data, noise, t, s, schedule.named(name), order=order,
                 )  # fmt: skip
         errors.append(float((y - ends).norm() / ends.norm()))
-    assert all(fine < coarse * 0.6**order for coarse, fine in pairwise(errors)), errors
+    # order 1 and nearly 2: the first and the last step are long in lambda, however fine the grid
+    rate = {1: 0.6, 2: 0.4}[order]
+    assert all(fine < coarse * rate for coarse, fine in pairwise(errors)), errors
     assert errors[2] < (0.05 if order == 1 else 0.005), errors
 
 

@@ -251,12 +251,18 @@ def open_plainly(folder: Path) -> torch.nn.Module:
     names: dict[str, Any] = {}
     sys.path.insert(0, str(folder))
     try:
-        sys.modules.pop("architecture", None)
+        _forget_files()
         exec(code, names)
     finally:
         sys.path.remove(str(folder))
-        sys.modules.pop("architecture", None)
+        _forget_files()
     return names["model"]
+
+
+def _forget_files() -> None:
+    """Another model's files have the same names."""
+    for name in ("architecture", "preprocess"):
+        sys.modules.pop(name, None)
 
 
 def check_repeatable(method: Method, tmp: Path) -> None:

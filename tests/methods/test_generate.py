@@ -157,6 +157,27 @@ def test_ddim_changes_the_walk_and_nothing_else(tmp_path):
     assert model.module.evaluations == 3 and farthest(weights(model), weights(of)) == 0.0
 
 
+def test_pairs_are_learnt_at_as_many_calls_of_the_teacher(tmp_path):
+    """The ends of a walk of the Gaussian are affine in the noise, which the student can say."""
+    torch.manual_seed(0)
+    learnt, _ = ran(
+        "diffusion",
+        tmp_path / "a",
+        {"model": gauss.bound(gauss.model(Affine(), "x0"))},
+        vectors_of_the_gaussian(),
+        train={"steps": 400},
+    )
+    noise = torch.randn(2000, 3, generator=torch.Generator().manual_seed(5))
+    walked, _ = ran("ddim", tmp_path / "d", {"teacher": learnt}, steps=8)
+    model, notes = ran("pairs", tmp_path / "p", {"teacher": learnt}, walk=8, train={"steps": 400})
+    assert notes == {"teacher_calls": 2 * 400 * 128, "pairs": 2 * 400 * 128 // 8}
+    with torch.no_grad():
+        ends = walked.module(noise)
+        before = (learnt.module.data(noise, torch.full((2000,), T_MAX)) - ends).norm()
+        assert float((model.module(noise) - ends).norm()) < 0.1 * float(before)
+    assert model.module.evaluations == 1
+
+
 def test_progressive_distillation_goes_in_one_step_where_the_teacher_goes_in_many(tmp_path):
     """Of an affine student: one step leads near where eight of the teacher do, from data's own
     noisy versions."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from bequeath.blocks.taps import Taps
     from bequeath.given.bound import BoundModel
 
-_CELLS = 8_000_000  # similarities held at once: 32 MB
+_CELLS = 4_000_000  # similarities held at once: 16 MB
 _BLOCK = 64  # columns that are reduced to their maximum before the best are looked for
 PASS = 256  # samples of one forward pass in `fill`
 
@@ -81,23 +81,22 @@ def nearest(
     """The k rows of the largest dot product with each query: (products, places), each [B, k].
 
     queries: [B, d]. rows: [N, d]. Best first. without: int64 [B], a row that each query leaves out.
-    B x N products are never held, some 8 million at most. ValueError where there are not k rows.
+    B x N products are never held, some 4 million at most. ValueError where there are not k rows.
     """
     there = len(rows) - (without is not None)
     if not 1 <= k <= there:
         raise ValueError(f"{k} neighbours are asked for, and there are {there}")
-    chunk = max(1, _CELLS // len(rows))
-    values, places = [], []
-    for start in range(0, len(queries), chunk):
-        products = queries[start : start + chunk] @ rows.T
+    chunk = min(max(1, _CELLS // len(rows)), len(queries))
+    values = queries.new_empty(len(queries), k)
+    places = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
+    held = queries.new_empty(chunk, len(rows))  # one buffer for all chunks: the heap stays whole
+    for start in range(0, len(queries), max(1, chunk)):
+        part = slice(start, min(start + chunk, len(queries)))
+        products = torch.mm(queries[part], rows.T, out=held[: part.stop - start])
         if without is not None:
-            products.scatter_(1, without[start : start + chunk, None], -torch.inf)
-        best, at = top(products, k)
-        values.append(best)
-        places.append(at)
-    if not values:
-        return queries.new_empty(0, k), torch.empty(0, k, dtype=torch.int64, device=rows.device)
-    return torch.cat(values), torch.cat(places)
+            products.scatter_(1, without[part, None], -torch.inf)
+        values[part], places[part] = top(products, k)
+    return values, places
 
 
 def top(values: Tensor, k: int) -> tuple[Tensor, Tensor]:

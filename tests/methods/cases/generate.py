@@ -27,7 +27,14 @@ class WatchedNoise(noise.NoiseBatches):
         return super().batch(number)
 
 
+class WatchedPairs(noise.Pairs):
+    def fetch(self, idx: Tensor) -> dict[str, Any]:
+        look()
+        return super().fetch(idx)
+
+
 noise.NoiseBatches = WatchedNoise  # type: ignore[misc]
+noise.Pairs = WatchedPairs  # type: ignore[misc]
 
 
 def build(one: Case, store: Path, seed: int, loaded: dict[str, Any]) -> dict[str, Any]:

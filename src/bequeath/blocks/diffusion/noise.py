@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 EPOCH = 100  # batches: noise has no end, so what counts as one pass is a convention
 
@@ -47,3 +48,22 @@ class NoiseBatches:
         time = (place / size).clamp(max=1 - 1e-6)
         held = {"idx": torch.arange(size), "noise": noise, "time": time}
         return {key: value.to(self.device) for key, value in held.items()}
+
+
+class Pairs:
+    """Noise and where a walk leads from it, as a data set for `ctx.fit`.
+
+    noise, ends: [N, *shape] on one device.
+    """
+
+    def __init__(self, noise: Tensor, ends: Tensor):
+        if noise.shape != ends.shape:
+            raise ValueError(f"{list(noise.shape)} and {list(ends.shape)} are no pairs")
+        self.noise, self.ends = noise, ends
+
+    def __len__(self) -> int:
+        return len(self.noise)
+
+    def fetch(self, idx: Tensor) -> dict[str, Any]:
+        """`idx`, `noise` and `end` of the samples at idx, int64 [B]."""
+        return {"idx": idx, "noise": self.noise[idx], "end": self.ends[idx]}

@@ -7,6 +7,7 @@ small images is held against small images.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,9 +109,16 @@ def _measure(opened: Opened, model: BoundModel) -> Measured:
         terms={name: terms[name] for name in names if name in terms},
         model=describe(model, opened.judge, opened.device),
         tables={"classes": table},
-        notes={name: value for name, value in values.items() if name not in names},
+        notes=_notes(values, names),
         save=lambda folder: _save(samples, folder),
     )
+
+
+def _notes(values: dict[str, float], names: tuple[str, ...]) -> dict[str, float]:
+    """What was measured and not asked for; and the Frechet distance as a logarithm, since what is
+    said of it is said in times."""
+    notes = {name: value for name, value in values.items() if name not in names}
+    return notes | {"log_frechet": math.log(max(values["frechet"], 1e-12))}
 
 
 def _judged(
