@@ -204,7 +204,7 @@ MEANT = [
     key("student: {", "critic: zoo:mlp\n  student: {", "unused", "G402", "zoo:mlp"),
     key("test:", "tset:", "no test", "G403", "data", "did you mean `tset`?"),
     key("seeds: 1", "evaluate: {data: tets}", "unknown judge", "G403", "tets", "mean `test`"),
-    key("seeds: 1", "evaluate: {metrics: [acuracy]}", "metric", "J102", "metrics", "`accuracy`"),
+    key("seeds: 1", "evaluate: {metrics: [acuracy]}", "metric", "J102", "acuracy", "`accuracy`"),
     key(TRAIN_REF, '"npz:test.npz"', "judge trained on", "G406", "test"),
     key(TRAIN_REF, '"npx:train.npz"', "data scheme", "J112", '"npx:train.npz"', "npz"),
     key(TRAIN_REF, '"py:a.py:b"', "data by code", "J110", '"py:a.py:b"', "--allow-code"),

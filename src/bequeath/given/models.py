@@ -64,7 +64,7 @@ class ModelHandle:
 
     @property
     def stamp(self) -> str | None:
-        """Digest of the names, sizes and times of change of its files; None without files.
+        """Digest of the place, sizes and times of change of its files; None without files.
 
         For weights that are streamed and never read as a whole beforehand.
         """
@@ -72,7 +72,7 @@ class ModelHandle:
             return None
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         told = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.is_file()]
-        return digest(canonical(told))
+        return digest(canonical([str(self.path.resolve()), told]))
 
     def examine(self, data: DataFacts | None = None) -> ModelFacts:
         """Build the model without memory and compare it with its weights and with the data.

@@ -134,8 +134,8 @@ CODES = {
     ),
     "D271": Code(
         "two canaries share a prefix",
-        "A secret is asked for by its prefix. With two secrets behind one prefix a model that knows "
-        "both would look as if it knew half of each.",
+        "A secret is asked for by its prefix. With two secrets behind one prefix a model that "
+        "knows both would look as if it knew half of each.",
         "Give each canary a prefix of its own.",
     ),
     "D272": Code(

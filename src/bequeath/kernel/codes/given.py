@@ -291,7 +291,7 @@ CODES = {
     ),
     "G451": Code(
         "the sources hold fewer samples than are to be trained on",
-        "A mixture of N samples takes up to N from the sources, and all of them together have fewer.",
+        "A mixture of N samples takes up to N from the sources, and together they have fewer.",
         "Lower `protocol.size`; or leave the judge out, and the selection is made but not trained.",
     ),
     "G452": Code(

@@ -142,7 +142,7 @@ CODES = {
     ),
     "T651": Code(
         "forgetting twice",
-        "The ledger says that these samples are forgotten already, or the request names them twice.",
+        "By the ledger these samples are forgotten already, or the request names them twice.",
         "Ask for each sample once.",
     ),
     "T652": Code(
