@@ -118,7 +118,7 @@ def test_rates_of_groups_move_what_they_name(tmp_path):
     )
     ctx = Context(0, train, tmp_path, show=False)
     ctx.fit(net, Points(4), lambda b: {"sum": Term(total(net), 1)})
-    moved = [float(b - p) for b, p in zip(before, net.parameters())]
+    moved = [float(b - p.detach()) for b, p in zip(before, net.parameters())]
     assert moved == pytest.approx([0.5, 0.5, 0.05, 0.1, 0.0, 0.0])
     assert '"lr": 0.5' in ctx.log_text
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -80,13 +81,17 @@ def negatives(ratio: float, classes: int) -> int:
 
 def centroids(points: np.ndarray, clusters: int, seed: int, iterations: int = 100) -> np.ndarray:
     """K-means: centres [K, d]. points: [N, d], N >= K. One start (k-means++)."""
+    found = _kmeans(points, clusters, seed, n_init=1, max_iter=iterations)
+    return found.cluster_centers_.astype(points.dtype)
+
+
+def _kmeans(points: np.ndarray, clusters: int, seed: int, **how: int) -> Any:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():  # fewer different points than clusters: some are empty
         warnings.simplefilter("ignore", ConvergenceWarning)
-        found = KMeans(clusters, n_init=1, max_iter=iterations, random_state=seed % 2**31)
-        return found.fit(points).cluster_centers_.astype(points.dtype)
+        return KMeans(clusters, random_state=seed % 2**31, **how).fit(points)
 
 
 def class_ratio(
@@ -99,7 +104,6 @@ def class_ratio(
     `tsne` clusters a 2-d t-SNE of them (sklearn, init pca), `none` the features. most: of more
     samples so many are drawn. Candidates with N clusters or more are left out.
     """
-    from sklearn.cluster import KMeans
     from sklearn.manifold import TSNE
     from sklearn.metrics import silhouette_score
 
@@ -115,7 +119,7 @@ def class_ratio(
         k = negatives(candidate, classes)
         if k >= len(z):
             continue
-        labels = KMeans(k, n_init=10, random_state=seed % 2**31).fit_predict(z)
+        labels = _kmeans(z, k, seed, n_init=10).labels_
         if len(np.unique(labels)) < 2:
             continue
         scores[candidate] = float(silhouette_score(z, labels))

@@ -21,6 +21,7 @@ from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, whole_folder, write_text
 from bequeath.methods.catalog import family_of
+from bequeath.methods.family import Family
 from bequeath.train.budget import Deadline
 from bequeath.train.context import LOG, Context
 from bequeath.train.seeds import seed_everything
@@ -123,7 +124,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
         want=job.want,
         config=arm.config.model_dump(mode="json"),
         seed=planned.seed,
-        baseline=arm.method.name in family.baselines,
+        baseline=_is_baseline(arm, family),
     )
     record = record_of(opened, run, planned.key, measured, clock).model_copy(
         update={
@@ -192,6 +193,12 @@ def sealed(
         paths={role: handle.path for role, handle in opened.job.models.items()},
         protocol=getattr(judge, "offer", None),
     )
+
+
+def _is_baseline(arm: Arm, family: Family) -> bool:
+    """The family's baseline as it is: under another name and with settings it is what was asked."""
+    name = arm.method.name
+    return name in family.baselines and (arm.added or arm.label == name)
 
 
 def _work_folder(planned: Planned, out: Path) -> Path:

@@ -173,15 +173,20 @@ def learning_curves(inputs: Inputs) -> list[Picture]:
 
 
 def _series(log: Iterable[dict[str, Any]], what: str) -> dict[str, list[tuple[float, float]]]:
+    """term -> its points. A run of several fits (a stream of tasks) is one line, end to end."""
     series: dict[str, list[tuple[float, float]]] = {}
+    fit, before, last = None, 0.0, 0.0
     for line in log:
         terms, step = line.get("terms"), line.get("step")
         if not isinstance(terms, dict) or not isinstance(step, int | float):
             continue
+        if line.get("fit") != fit:
+            fit, before = line.get("fit"), last
+        step = last = before + float(step)
         for term, entry in terms.items():
             number = entry.get(what) if isinstance(entry, dict) else None
             if isinstance(number, int | float):
-                series.setdefault(clean(term, 40), []).append((float(step), float(number)))
+                series.setdefault(clean(term, 40), []).append((step, float(number)))
     return {term: _thin(points) for term, points in series.items()}
 
 
