@@ -22,8 +22,9 @@ authors report the best epoch by target labels; this is the last step.
 Use it when the target may have classes the source never saw, or lack some, and you cannot say
 which. It needs a source whose answers are right more often than not, and enough samples to cluster:
 some tens of each class. Train the source with smoothed labels and a bottleneck (`bottleneck: 256`).
-Features straight behind a ReLU are all alike to a cosine, the priors then reject nearly every
-sample, and training makes all answers unsure; look at `accepted_share` in the record.
+On a network without a bottleneck, whose features come straight from a ReLU, it has been seen to
+reject nearly every sample and to make all answers unsure; the features are the suspects (their
+cosines are all alike), which has not been tested. Look at `accepted_share` in the record.
 """
 
 from __future__ import annotations
