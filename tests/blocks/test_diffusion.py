@@ -397,6 +397,15 @@ def test_images_come_back_to_the_bit(size):
     assert torch.equal(generator.as_data(model, eaten, size, "image").x, x)
 
 
+def test_small_images_are_brought_to_the_size_of_the_data():
+    model = gauss.bound(gauss.model(gauss.Best()))
+    model.preprocess = ImagePreprocess((4, 4), (0.5,), (0.5,), channels=1)
+    flat = torch.full((2, 8, 8, 1), 77, dtype=torch.uint8)
+    eaten = model.preprocess({"x": flat}, torch.device("cpu"))
+    assert eaten.shape == (2, 1, 4, 4)
+    assert torch.equal(generator.as_data(model, eaten, (8, 8, 1), "image").x, flat)
+
+
 def test_vectors_come_back():
     model = gauss.bound(gauss.model(gauss.Best()))
     x = drawn(6, 3).float()

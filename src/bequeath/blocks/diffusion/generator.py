@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bequeath.given import pixels
 from bequeath.given.bound import BoundModel
 from bequeath.given.preprocess import ImagePreprocess, VectorPreprocess
 from bequeath.given.samples import ArraySamples
@@ -62,20 +63,23 @@ def draw(model: BoundModel, noise: Tensor, device: torch.device) -> Tensor:
 def as_data(model: BoundModel, x: Tensor, shape: Sequence[int], kind: str) -> ArraySamples:
     """What the model works on, [n, *model.shape], as raw samples of data of that kind.
 
-    Images: uint8 [n, H, W, C], rounded and cut to 0..255. Vectors: scaled back. shape: of a sample
-    of the data, needed where the model sees images as vectors.
+    Images: uint8 [n, H, W, C], resized to the data's size where the model works at another, rounded
+    and cut to 0..255. Vectors: scaled back. shape: of a sample of the data.
     """
     eyes = model.preprocess
     if isinstance(eyes, ImagePreprocess):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (eyes.mean, eyes.std))
-        return ArraySamples("image", _pixels((x * std + mean).permute(0, 2, 3, 1)))
+        x = (x * std + mean) * 255
+        if kind == "image" and tuple(x.shape[2:]) != tuple(shape[:2]):
+            x = pixels.resize(x, (shape[0], shape[1]), 1.0, "bilinear")
+        return ArraySamples("image", _whole(x.permute(0, 2, 3, 1)))
     if isinstance(eyes, VectorPreprocess) and eyes.mean is not None and eyes.std is not None:
         x = x * torch.tensor(eyes.std) + torch.tensor(eyes.mean)
     if kind == "image":
-        return ArraySamples("image", _pixels(x.view(len(x), *shape)))
+        return ArraySamples("image", _whole(x.view(len(x), *shape) * 255))
     return ArraySamples("vector", x.float())
 
 
-def _pixels(x: Tensor) -> Tensor:
-    """0..1 -> uint8."""
-    return (x * 255).round().clamp(0, 255).to(torch.uint8).contiguous()
+def _whole(x: Tensor) -> Tensor:
+    """0..255 -> uint8."""
+    return x.round().clamp(0, 255).to(torch.uint8).contiguous()

@@ -2,7 +2,7 @@
 
 Each makes the same number of samples from the same noise. Real and made samples pass through the
 same eyes: real ones are brought to what the generator works on and back, so that a generator of
-small images is held against small images.
+small images is held against small images, both resized to what the judge sees.
 """
 
 from __future__ import annotations
