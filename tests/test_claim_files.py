@@ -123,5 +123,7 @@ def test_recipes_lack_nothing_but_data(path, tmp_path, monkeypatch):
     try:
         load_job(path)
     except JobError as error:
+        if any("pip install" in r for problem in error.problems for r in problem.remedies):
+            pytest.skip("needs a library that is not installed")
         assert {problem.code for problem in error.problems} <= NOT_THERE
         assert all(problem.place is not None for problem in error.problems)

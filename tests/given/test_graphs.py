@@ -61,6 +61,7 @@ def test_names_are_numbered_in_their_order(tmp_path):
 
 
 def test_pykeen_numbers_alike():
+    pytest.importorskip("pykeen")
     triples = pytest.importorskip("pykeen.triples")
     graph = load("pykeen:Nations")
     path = Path(sys.modules["pykeen"].__file__).parent / "datasets" / "nations" / "train.txt"
@@ -71,6 +72,7 @@ def test_pykeen_numbers_alike():
 
 
 def test_pykeen_bundles_what_we_say():
+    pytest.importorskip("pykeen")
     pykeen = pytest.importorskip("pykeen")
     there = Path(pykeen.__file__).parent / "datasets"
     held = {p.name for p in there.iterdir() if (p / "train.txt").is_file()}
@@ -162,6 +164,7 @@ def test_gzip_and_named_files(tmp_path):
 
 
 def test_texts(tmp_path):
+    pytest.importorskip("pykeen")
     ref = folder(tmp_path, text="a\tletter a,  first\nb\tletter b\nc\t\nb\tagain\nzz\tnobody\n")
     problem = one(ref, static=False)
     assert problem.code == "D285" and "2 of 4 entities" in problem.message
@@ -180,6 +183,7 @@ def test_texts(tmp_path):
 
 
 def test_names_as_texts():
+    pytest.importorskip("pykeen")
     graph = load("pykeen:umls", text="names")
     assert graph.texts[graph.entities.index("acquired_abnormality")] == "acquired abnormality"
 
@@ -202,6 +206,7 @@ def test_one_file_is_divided(tmp_path):
 
 
 def test_part_of_a_graph(tmp_path):
+    pytest.importorskip("pykeen")
     part = load("pykeen:nations", entities=6)
     assert part.n_entities == 6 and 0 < len(part.test) < 201
     whole = load("pykeen:nations")
@@ -232,6 +237,7 @@ def test_a_method_does_not_see_test_triples(tmp_path):
 
 
 def test_unknown_schemes_and_options():
+    pytest.importorskip("pykeen")
     with pytest.raises(ValueError, match="no graph scheme"):
         graph_handle("kg", "rdf:x")
     with pytest.raises(ValueError, match="Extra inputs"):
@@ -240,6 +246,7 @@ def test_unknown_schemes_and_options():
 
 
 def test_looking_needs_no_torch():
+    pytest.importorskip("pykeen")
     code = (
         "import sys; from bequeath.given.graphs import graph_handle; "
         "assert not graph_handle('kg', 'pykeen:umls').static_problems(); "

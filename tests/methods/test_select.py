@@ -92,6 +92,7 @@ def pruning(out: Path, **changes: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("ot")
     return run_job(mixing(tmp_path_factory.mktemp("mixed") / "out"), quiet=True)
 
 

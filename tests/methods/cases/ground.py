@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from method_cases import Case, Done, look
 from torch import Tensor
@@ -57,6 +58,7 @@ def graph() -> Any:
 
 
 def build(one: Case, store: Path, seed: int, loaded: Any) -> dict[str, Any]:
+    pytest.importorskip("pykeen")
     triples.Triples = WatchedTriples  # type: ignore[misc]
     return {"graphs": {"kg": graph()}, "protocol": PROTOCOL}
 
@@ -97,6 +99,7 @@ def check(done: Done, tmp: Path) -> None:
 
 
 def job(one: Method) -> dict[str, Any]:
+    pytest.importorskip("pykeen")
     graphs = {"kg": {"ref": "pykeen:nations", "text": "names"}}
     return {"want": "ground", "method": one.name, "graphs": graphs}
 

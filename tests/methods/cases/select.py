@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from method_cases import CLASSES, Case, case, loader, needs_of, vectors
 from torch import Tensor
@@ -21,6 +22,8 @@ OTHERS = ("validation", "target")
 
 
 def build(one: Case, store: Path, seed: int, loaded: dict[str, Any]) -> dict[str, Any]:
+    if one.method.name == "projektor":
+        pytest.importorskip("ot")
     needs = needs_of(one)
     samples = {
         role: vectors(10 + i, one.labelled or need.labels > 0)
