@@ -84,6 +84,20 @@ class MergeConfig(MethodConfig):
         return value
 
 
+class ElectingConfig(MergeConfig):
+    """Of a method whose second rule elects signs before it sums."""
+
+    elect: Literal["mass", "count"] | None = Field(
+        None,
+        description="elect a sign for each element first, counted so (null: sum them all)",
+        json_schema_extra={"source": "the paper has none; mergekit's method without `_ties`"},
+    )
+
+    @property
+    def rule(self) -> Rule:
+        return self.rules[0 if self.elect is None else 1]
+
+
 def of(rule: Rule, name: str) -> Any:
     """The pydantic field of a rule's setting: its default, bounds, description and source."""
     spec = rule.specs[name]

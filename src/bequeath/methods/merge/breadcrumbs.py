@@ -15,10 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field
-
 from bequeath.methods.contract import Identity, Outcome, method
-from bequeath.methods.merge._merge import FROM_A_BASE, MergeConfig, Number, merge_models, of
+from bequeath.methods.merge._merge import FROM_A_BASE, ElectingConfig, Number, merge_models, of
 from bequeath.weights.rule import Rule
 from bequeath.weights.rules.breadcrumbs import RULE, RULE_TIES
 
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from bequeath.train.context import Context
 
 
-class Config(MergeConfig):
+class Config(ElectingConfig):
     rules: ClassVar[tuple[Rule, ...]] = (
         RULE,
         RULE_TIES,
@@ -38,15 +36,6 @@ class Config(MergeConfig):
     lambda_: Number = of(RULE, "lambda")
     normalize: bool = of(RULE, "normalize")
     rescale: Literal["none", "density", "norm"] = of(RULE, "rescale")
-    elect: Literal["mass", "count"] | None = Field(
-        None,
-        description="elect a sign for each element first, counted so (null: sum them all)",
-        json_schema_extra={"source": "mergekit's breadcrumbs has none"},
-    )
-
-    @property
-    def rule(self) -> Rule:
-        return RULE if self.elect is None else RULE_TIES
 
 
 @method(
