@@ -77,12 +77,29 @@ class Opened:
         basket.raise_if_any()
         return replace(self, job=job, model_facts=facts)
 
-    def load(self, role: str, *, data: Samples | None = None, seed: int = 0) -> BoundModel:
-        """A model of the job. data: what fixes classes and scaling (default: what judges)."""
+    def identity(self, role: str) -> list[Any]:
+        """What a model is: its reference, and what that led to, which may be another tomorrow."""
+        ref, facts = self.job.model_refs[role], self.model_facts[role]
+        options = ref.options.model_dump()
+        return [ref.ref, options, facts.hash, facts.made_of, facts.preprocess, facts.tensors]
+
+    def load(
+        self,
+        role: str,
+        *,
+        data: Samples | None = None,
+        seed: int = 0,
+        n_classes: int | None = None,
+    ) -> BoundModel:
+        """A model of the job. data: what fixes classes and scaling (default: what judges).
+
+        n_classes: outputs, where neither the job nor the weights decide on them.
+        """
         judge = self.samples.get(self.job.evaluate.data)
         data = data if data is not None else judge
         # models of methods that want the classes the same are made to judge's, others to theirs
-        n_classes = self.n_classes if judge is not None and self._same_classes else None
+        if n_classes is None and judge is not None and self._same_classes:
+            n_classes = self.n_classes
         if _keeps_classes(self.job, role):
             n_classes = self.model_facts[role].n_classes
         try:

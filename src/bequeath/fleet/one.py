@@ -46,12 +46,11 @@ class Planned:
 def arm_key(opened: Opened, arm: Arm) -> str:
     """What a result depends on besides its seed. Another key is another experiment."""
     job = opened.job
-    how = job.train.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
     family = family_of(job.want)
     needs = arm.needs
     models = {
-        role: [ref.ref, *_identity(opened, role)]
-        for role, ref in job.model_refs.items()
+        role: opened.identity(role)
+        for role in job.model_refs
         if role in needs.models or role in family.judges
     }
     used = {*needs.data, job.evaluate.data, *family.judges}
@@ -59,6 +58,7 @@ def arm_key(opened: Opened, arm: Arm) -> str:
     graphs = {role: opened.graphs[role].hash for role in needs.graphs}
     judged = [job.evaluate.data, list(job.evaluate.metrics)]
     settings = arm.config.model_dump()
+    how = job.train.identity
     what: list[Any] = [job.want, arm.method.name, settings, how, models, data, judged]
     if family.protocol is not None:
         what.append(job.protocol.model_dump() if job.protocol is not None else None)
@@ -74,17 +74,10 @@ def _own_code(reference: str) -> str | None:
     return digest(path.read_bytes()) if path.suffix == ".py" and path.is_file() else None
 
 
-def _identity(opened: Opened, role: str) -> list[Any]:
-    """What a model is besides its reference, which may lead to other files tomorrow."""
-    facts = opened.model_facts[role]
-    options = opened.job.model_refs[role].options.model_dump()
-    return [options, facts.hash, facts.made_of, facts.preprocess, facts.tensors]
-
-
 def reference_key(opened: Opened, role: str) -> str:
     """What the measurement of a model as it came depends on."""
     job = opened.job
-    asked = [job.model_refs[role].ref, *_identity(opened, role)]
+    asked = opened.identity(role)
     judge = opened.samples.get(job.evaluate.data)
     judges = [opened.samples[r].hash for r in family_of(job.want).judges if r in opened.samples]
     return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics), *judges]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -113,9 +112,7 @@ class Sources:
             return self.opened.load(MODEL, data=everything, seed=seed)
 
         job = self.opened.job
-        ref, facts = job.model_refs[MODEL], self.opened.model_facts[MODEL]
-        how = job.train.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
-        what: list[Any] = [ref.ref, ref.options.model_dump(), facts.hash, facts.made_of, how]
+        what = [*self.opened.identity(MODEL), job.train.identity]
         key = digest(canonical(what), everything.hash, judge.hash, str(self.seed))
         path = Path(job.out) / "work" / f".{name}-{key}.json"
         return Trials(load, sources, judge, self.seed, name, path)

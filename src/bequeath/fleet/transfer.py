@@ -11,7 +11,7 @@ from bequeath.fleet.evaluate import predict
 from bequeath.fleet.gates import Opened
 from bequeath.given.bound import BoundModel
 from bequeath.given.samples import ArraySamples, Samples
-from bequeath.kernel.errors import JobError, Problem, RunError
+from bequeath.kernel.errors import Problem, RunError
 from bequeath.train.config import Optimizer, Schedule, Train
 from bequeath.train.context import Context
 from bequeath.train.many import cross_entropy_step
@@ -85,12 +85,7 @@ class _Last(nn.Module):
 def _with_classes_of(
     opened: Opened, role: str, trained: BoundModel, target: Samples, seed: int
 ) -> BoundModel:
-    try:
-        model = opened.job.models[role].load(
-            n_classes=len(target.classes), data=target, seed=seed, device=opened.device
-        )
-    except JobError as error:
-        raise JobError(p.under("models", role) for p in error.problems) from None
+    model = opened.load(role, data=target, seed=seed, n_classes=len(target.classes))
     head = model.facts.head
     if head is None or not isinstance(model.module.get_submodule(head), nn.Linear):
         message = f"the classifier of `{role}` is not a linear layer that can be replaced"

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from bequeath.given.data_schemes import select
 from bequeath.given.data_schemes.source import Found, Raw, memory_limit
 from bequeath.given.facts import DataFacts
-from bequeath.given.options import DATA_OPTIONS, DataOptions, Ref, parse_ref
+from bequeath.given.option_types import Ref, parse_ref, typed_ref
+from bequeath.given.options import DATA_OPTIONS, DataOptions
 from bequeath.kernel.errors import JobError, Problem
 
 if TYPE_CHECKING:
@@ -108,14 +109,7 @@ def data_handle(
     options: of the scheme's class in `DATA_OPTIONS`, or a mapping; settings in the reference come
     on top of a mapping. Raises ValueError for a reference or a setting that is wrong.
     """
-    parsed = parse_ref(ref) if isinstance(ref, str) else ref
-    if parsed.scheme not in DATA_OPTIONS:
-        raise ValueError(
-            f"`{parsed.scheme}:` is no data scheme; there are {', '.join(DATA_OPTIONS)}"
-        )
-    if not isinstance(options, BaseModel):
-        options = DATA_OPTIONS[parsed.scheme].model_validate({**(options or {}), **parsed.query})
-    return DataHandle(role, str(parsed), options)
+    return DataHandle(role, *typed_ref(ref, options, DATA_OPTIONS, "data"))
 
 
 def _load(rest: str, find: Any, read: Any, options: Any) -> Samples:

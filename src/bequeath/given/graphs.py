@@ -17,7 +17,7 @@ from bequeath.given.access import deny
 from bequeath.given.graph_options import GRAPH_OPTIONS
 from bequeath.given.graph_schemes.assemble import Numbered, assemble
 from bequeath.given.graph_schemes.source import NAMES, SPLITS, Found, Splits
-from bequeath.given.options import Ref, parse_ref
+from bequeath.given.option_types import Ref, parse_ref, typed_ref
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import digest
 
@@ -170,14 +170,7 @@ def graph_handle(
     options: of the scheme's class in `GRAPH_OPTIONS`, or a mapping; settings in the reference come
     on top of a mapping. Raises ValueError for a reference or a setting that is wrong.
     """
-    parsed = parse_ref(ref) if isinstance(ref, str) else ref
-    if parsed.scheme not in GRAPH_OPTIONS:
-        raise ValueError(
-            f"`{parsed.scheme}:` is no graph scheme; there are {', '.join(GRAPH_OPTIONS)}"
-        )
-    if not isinstance(options, BaseModel):
-        options = GRAPH_OPTIONS[parsed.scheme].model_validate({**(options or {}), **parsed.query})
-    return GraphHandle(role, str(parsed), options)
+    return GraphHandle(role, *typed_ref(ref, options, GRAPH_OPTIONS, "graph"))
 
 
 def as_graph(found: Numbered) -> Graph:

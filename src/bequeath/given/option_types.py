@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
@@ -64,6 +64,26 @@ Words = Annotated[
     tuple[str, ...], BeforeValidator(lambda value: [str(part) for part in _parts(value)])
 ]
 Bytes = Annotated[int, BeforeValidator(units.size)]
+
+
+def typed_ref(
+    ref: str | Ref,
+    options: BaseModel | dict[str, Any] | None,
+    schemes: Mapping[str, type[BaseModel]],
+    kind: str,
+) -> tuple[str, Any]:
+    """(the reference as text, its settings as an object of the scheme's class in `schemes`).
+
+    options: such an object, or a mapping, on top of which come the settings in the reference.
+    kind: what is referred to, for messages. ValueError for a wrong reference or setting.
+    """
+    parsed = parse_ref(ref) if isinstance(ref, str) else ref
+    if parsed.scheme not in schemes:
+        known = ", ".join(schemes)
+        raise ValueError(f"`{parsed.scheme}:` is no {kind} scheme; there are {known}")
+    if not isinstance(options, BaseModel):
+        options = schemes[parsed.scheme].model_validate({**(options or {}), **parsed.query})
+    return str(parsed), options
 
 
 class Options(BaseModel):

@@ -148,7 +148,7 @@ def _distinct(basket: Basket, arms: list[Arm]) -> None:
         if first is arm or not arm.label:
             continue
         blamed = first if arm.added else arm
-        at: JobPath = ("method",) if blamed.index is None else ("method", blamed.index)
         what = "that is the baseline's name" if arm.added else "each needs a label of its own"
         remedy = f"add a label: {{name: {blamed.method.name}, as: {blamed.label}-2, ...}}"
-        basket.extend([Problem("J125", f"two arms are called `{arm.label}`", at, what, (remedy,))])
+        message = f"two arms are called `{arm.label}`"
+        basket.extend([Problem("J125", message, blamed.at, what, (remedy,))])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bequeath.given.access import Needs
 from bequeath.job.document import Document
 from bequeath.job.sections import Evaluate
-from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.errors import JobError, JobPath, Problem
 from bequeath.methods.contract import Method, MethodConfig
 from bequeath.methods.family import Settings
 from bequeath.train.config import Budget, Train
@@ -40,6 +40,11 @@ class Arm:
     added: bool = False
     index: int | None = None
     reference: str = ""
+
+    @property
+    def at(self) -> JobPath:
+        """Its place in the job."""
+        return ("method",) if self.index is None else ("method", self.index)
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,13 @@ class Job:
     @property
     def name(self) -> str:
         return Path(self.document.name).stem or "job"
+
+    def metric_at(self, i: int | None = None) -> JobPath:
+        """The place of `evaluate.metrics`, or of the i'th of them; `want`, which decides on them,
+        where none is written."""
+        if "metrics" not in (self.document.plain.get("evaluate") or {}):
+            return ("want",)
+        return ("evaluate", "metrics") if i is None else ("evaluate", "metrics", i)
 
     def located(self, problems: Iterable[Problem]) -> list[Problem]:
         """The same problems, each with its place in the job file."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -118,6 +118,11 @@ class Train(Strict):
         default="auto", description="keep the teacher's answers on disk and reuse them"
     )
     checkpoint_every: Seconds = Field(default=60.0, description="time between two checkpoints")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: all but where and how conveniently it is computed."""
+        return self.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
 
 
 class Budget(Strict):

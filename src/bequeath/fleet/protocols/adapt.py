@@ -90,15 +90,13 @@ def _unlike(opened: Opened) -> Iterator[Problem]:
 
 def _unmeasured(opened: Opened, split: Split) -> Iterator[Problem]:
     """G423 for what needs unknown samples where there are none."""
-    written = "metrics" in (opened.job.document.plain.get("evaluate") or {})
     for i, name in enumerate(opened.job.evaluate.metrics):
         if name in UNKNOWN_ONLY and not split.private:
-            at: Any = ("evaluate", "metrics", i) if written else ("want",)
             message = (
                 f"`{name}` needs samples of unknown classes, and the setting is {split.setting}"
             )
             remedies = ("judge by `accuracy` or `known_accuracy`",)
-            yield Problem("G423", message, at=at, remedies=remedies)
+            yield Problem("G423", message, at=opened.job.metric_at(i), remedies=remedies)
 
 
 def _told(split: Split) -> str:

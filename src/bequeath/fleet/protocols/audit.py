@@ -13,7 +13,7 @@ from bequeath.fleet.protocols._canaries import METRICS, add_canaries, add_terms,
 from bequeath.fleet.protocols._language import measure_language
 from bequeath.given.bound import BoundModel
 from bequeath.job.job import Arm
-from bequeath.kernel.errors import JobPath, Problem
+from bequeath.kernel.errors import Problem
 from bequeath.methods.audit import SIDES, Audit
 from bequeath.methods.contract import Outcome
 from bequeath.metrics.language import LANGUAGE
@@ -45,12 +45,10 @@ def problems(opened: Opened) -> Iterator[Problem]:
     there |= set(LANGUAGE if language else NAMES) if job.judged else set()
     for name in job.evaluate.metrics:
         if there and name not in there:
-            written = "metrics" in (job.document.plain.get("evaluate") or {})
-            where: JobPath = ("evaluate", "metrics") if written else ("want",)
             message = f"`{name}` cannot be measured with the data of this job"
             known = ", ".join(f"`{n}`" for n in sorted(there))
             remedy = f"say `evaluate: {{metrics: [{min(there)}]}}`"
-            yield Problem("G492", message, where, f"there are {known}", (remedy,))
+            yield Problem("G492", message, job.metric_at(), f"there are {known}", (remedy,))
 
 
 class Run:

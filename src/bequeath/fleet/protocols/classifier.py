@@ -21,10 +21,15 @@ def measure_reference(opened: Opened, model: BoundModel) -> Measured:
     return measure_classifier(opened, model)[0]
 
 
-def measure_classifier(opened: Opened, model: BoundModel) -> tuple[Measured, Tensor | None]:
-    """Everything a classifier's logits on the judging data tell; and the head's inputs [N, d]."""
+def measure_classifier(
+    opened: Opened, model: BoundModel, names: tuple[str, ...] | None = None
+) -> tuple[Measured, Tensor | None]:
+    """Everything a classifier's logits on the judging data tell; and the head's inputs [N, d].
+
+    names: the metrics, default those of the job.
+    """
     logits, embedding = predict(model, opened.judge, opened.device, embedding=True)
-    names = opened.job.evaluate.metrics
+    names = names if names is not None else opened.job.evaluate.metrics
     columns = scores(logits, opened.answers)
     measured = Measured(
         metrics=measure(logits, opened.answers, names),

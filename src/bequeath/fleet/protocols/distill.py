@@ -45,10 +45,8 @@ def problems(opened: Opened) -> Iterator[Problem]:
             kind = "language models" if language else "classifiers"
             more = "" if audited or name not in METRICS else " without `data.canaries`"
             message = f"`{name}` is not measured for {kind}{more}"
-            at = ("evaluate", "metrics", i)
-            if "metrics" not in (opened.job.document.plain.get("evaluate") or {}):
-                at = ("want",)  # type: ignore[assignment]
-            yield Problem("G492", message, at=at, notes=(f"there are {', '.join(sorted(there))}",))
+            notes = (f"there are {', '.join(sorted(there))}",)
+            yield Problem("G492", message, at=opened.job.metric_at(i), notes=notes)
     if audited and not language:
         message = "canaries are looked for in language models, and these are classifiers"
         yield Problem("G493", message, at=("data", CANARIES))

@@ -21,7 +21,7 @@ from bequeath.fleet.measured import Measured
 from bequeath.given.bound import hash_tensors
 from bequeath.given.graphs import Graph
 from bequeath.job.job import Arm
-from bequeath.kernel.errors import JobPath, Problem, RunError
+from bequeath.kernel.errors import Problem, RunError
 from bequeath.methods.catalog import family_of
 from bequeath.methods.contract import Outcome
 from bequeath.metrics.ranking import SIDES, Ranks, adjusted, filtered_ranks, hits, reciprocal
@@ -45,10 +45,8 @@ def problems(opened: Opened) -> list[Problem]:
     """G480 no texts, G481 and G482 clusters that cannot be, T671 no encoder."""
     graph = opened.graphs.get(ROLE)
     found: dict[str, Problem] = {}
-    at: JobPath
     for arm in opened.job.arms:
         cfg: Any = arm.config
-        at = ("method",) if arm.index is None or arm.added else ("method", arm.index)
         if graph is None or getattr(cfg, "neighbourhood", "hops") == "hops":
             continue
         if not any(graph.texts):
@@ -65,21 +63,21 @@ def problems(opened: Opened) -> list[Problem]:
             found[f"G481 {arm.label}"] = Problem(
                 "G481",
                 f"`{arm.label}` asks for {cfg.clusters} clusters of {graph.n_entities} entities",
-                at=at,
+                at=arm.at,
                 remedies=("lower `clusters`",),
             )
         if cfg.nearest > cfg.clusters:
             found[f"G482 {arm.label}"] = Problem(
                 "G482",
                 f"`{arm.label}` takes the {cfg.nearest} nearest of {cfg.clusters} clusters",
-                at=at,
+                at=arm.at,
                 remedies=("lower `nearest` or raise `clusters`",),
             )
         if cfg.encoder != "tfidf":
             try:
                 encoder_folder(cfg.encoder)
             except RunError as error:
-                found[f"T671 {cfg.encoder}"] = replace(error.problem, at=at)
+                found[f"T671 {cfg.encoder}"] = replace(error.problem, at=arm.at)
     return list(found.values())
 
 

@@ -201,13 +201,9 @@ def _scores(opened: Opened, pool: PoolSamples, settings: Protocol) -> Iterable[P
     for arm in opened.job.arms:
         for name in getattr(arm.config, "weights", None) or {}:
             if name not in names:
-                where = (
-                    ("method", "weights") if arm.index is None else ("method", arm.index, "weights")
-                )
                 label = near(name, names) or f"the scores are {listed(names)}"
-                yield Problem(
-                    "G468", f"`{arm.label}` weighs `{name}`, which is no score", where, label
-                )
+                message = f"`{arm.label}` weighs `{name}`, which is no score"
+                yield Problem("G468", message, (*arm.at, "weights"), label)
 
 
 def _cells(pool: PoolSamples) -> Iterable[Problem]:

@@ -19,9 +19,9 @@ from bequeath.blocks import mixtures
 from bequeath.blocks.manifest import Kept, save_manifest
 from bequeath.blocks.scaling import n_coefficients
 from bequeath.evidence.record import Metric, Table
-from bequeath.fleet.evaluate import describe, measure, predict, sample_terms, scores
 from bequeath.fleet.gates import Opened
 from bequeath.fleet.measured import Measured
+from bequeath.fleet.protocols.classifier import measure_classifier
 from bequeath.fleet.sources import MODEL, TARGET, VALIDATION, Sources, settings_of, source_roles
 from bequeath.fleet.transfer import transferred
 from bequeath.given.samples import Samples
@@ -107,18 +107,9 @@ class Run:
 
     def _classified(self, model: Any) -> Measured:
         """As classifiers are measured; accuracy always, of the others those that the job names."""
-        opened = self.opened
-        names = ("accuracy", *(n for n in opened.job.evaluate.metrics if n in NAMES))
-        names = tuple(dict.fromkeys(names))
-        logits, _ = predict(model, opened.judge, opened.device)
-        columns = scores(logits, opened.answers)
-        return Measured(
-            metrics=measure(logits, opened.answers, names),
-            idx=columns["idx"],
-            terms=sample_terms(logits, opened.answers, names),
-            answers={**columns, "classes": opened.judge.classes},
-            model=describe(model, opened.judge, opened.device),
-        )
+        asked = (name for name in self.opened.job.evaluate.metrics if name in NAMES)
+        names = tuple(dict.fromkeys(("accuracy", *asked)))
+        return measure_classifier(self.opened, model, names)[0]
 
     def _judge_predictions(self, chosen: Selection, measured: Measured, ctx: Context) -> None:
         """What was promised beside what came: of the choice, and of mixtures trained to check."""

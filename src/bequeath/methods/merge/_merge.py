@@ -188,7 +188,7 @@ def _merged(paths: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(arm: Any, paths: Mapping[str, Path | None]) -> Iterable[Problem]:
     """Roles that a setting names and the job has not."""
-    at = _arm_at(arm)
+    at = arm.at
     for spec in arm.config.rule.specs.values():
         for role in _by_role(spec, getattr(arm.config, spec.attribute)):
             if role != ANY and role not in _merged(paths):
@@ -218,17 +218,13 @@ def _placed(problem: Problem, arm: Any, merged: list[str]) -> Problem:
     if at[:1] == ("models",) and len(at) > 1:
         role = merged[int(at[1])]
         if at[2:3] == ("parameters",):
-            return replace(problem, at=(*_arm_at(arm), *at[3:4], role, *at[4:]))
+            return replace(problem, at=(*arm.at, *at[3:4], role, *at[4:]))
         return replace(problem, at=("models", role, "ref"))
     if at[:1] == ("base",):
         return replace(problem, at=("models", BASE, "ref"))
     if at[:1] == ("parameters",):
-        return replace(problem, at=(*_arm_at(arm), *at[1:]))
-    return replace(problem, at=_arm_at(arm))
-
-
-def _arm_at(arm: Any) -> tuple[str | int, ...]:
-    return ("method",) if arm.index is None else ("method", arm.index)
+        return replace(problem, at=(*arm.at, *at[1:]))
+    return replace(problem, at=arm.at)
 
 
 def _by_role(spec: Spec, value: Any) -> dict[str, Any]:
