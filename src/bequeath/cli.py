@@ -218,6 +218,23 @@ def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="A job's fold
 
 
 @app.command()
+def doctor(
+    out: Annotated[Path, typer.Argument(metavar="RUN", help="A job's folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Say what is the matter with finished runs, and what to do."""
+    from bequeath.evidence.doctor import diagnose
+
+    found = diagnose(out)
+    if as_json:
+        _print_json([finding.model_dump(mode="json") for finding in found])
+        return
+    from bequeath.job.screen import finding_list
+
+    _print(finding_list(found))
+
+
+@app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="The claim, e.g. nd.")],
     scale: Annotated[Scale, typer.Option(help="How much of the published work.")] = Scale.smoke,

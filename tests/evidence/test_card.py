@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 from synthetic_out import make_out
 
 from bequeath.evidence.card import write_card
-from bequeath.evidence.report.inputs import read_inputs
+from bequeath.evidence.inputs import read_inputs
 
 
 def split(path: Path) -> tuple[dict[str, Any], str]:

@@ -16,12 +16,12 @@ from ruamel.yaml import YAML
 from bequeath.evidence.card import write_card
 from bequeath.evidence.claims import Claim
 from bequeath.evidence.compare import compare
+from bequeath.evidence.inputs import read_inputs
 from bequeath.evidence.judge import judge
 from bequeath.evidence.predictions import load_predictions
 from bequeath.evidence.record import find_runs, load_record, load_records
 from bequeath.evidence.report import write_report
 from bequeath.evidence.report.build import render
-from bequeath.evidence.report.inputs import read_inputs
 from bequeath.evidence.report.left import left_curves, left_tables
 from bequeath.evidence.verdicts import statement_line
 from bequeath.kernel.errors import RunError

@@ -12,10 +12,10 @@ import pytest
 from synthetic_out import make_out
 
 from bequeath.evidence import measure
+from bequeath.evidence.inputs import read_inputs
 from bequeath.evidence.report import svg, words, write_report
 from bequeath.evidence.report.build import split_answer
 from bequeath.evidence.report.figures import Point, pareto
-from bequeath.evidence.report.inputs import read_inputs
 from bequeath.kernel.errors import RunError
 
 VOID = {"meta", "link", "br"}

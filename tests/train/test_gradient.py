@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from jobs import Points, context, cross_entropy, mlp, two_terms, weights
 
 from bequeath.kernel.errors import RunError
+from bequeath.train.gradient import Gradient
 from bequeath.train.terms import Term
 
 
@@ -35,6 +37,23 @@ def test_an_accumulated_step_is_the_step_of_the_big_batch(tmp_path, step_of, cli
     start = weights(mlp(dropout=False, norm=False, dtype=torch.float64))
     assert _distance(big, start) > 1e-3
     assert _distance(big, small) < 1e-12
+
+
+def test_the_balance_of_terms_is_that_of_their_own_gradients():
+    """loss a = w.u, b = 3 w.v, c = 0: gradients u and 3 v, whose angle is known."""
+    w = torch.nn.Parameter(torch.zeros(2))
+    u, v = torch.tensor([1.0, 0.0]), torch.tensor([-0.6, 0.8])
+    terms = {
+        "a": Term((w * u).sum() * 4, 4),
+        "b": Term((w * v).sum() * 4, 4, 3.0),
+        "c": Term((w * 0).sum(), 4),
+        "d": Term(torch.ones(()), 4),
+    }
+    gradient = Gradient(SimpleNamespace(num_processes=1), torch.nn.Module(), [w], 4)
+    found = gradient.balance(terms)
+    assert found.shares == pytest.approx({"a": 0.25, "b": 0.75, "c": 0.0, "d": 0.0})
+    assert found.cosines == pytest.approx({"a & b": -0.6})
+    assert w.grad is None
 
 
 def test_a_mean_of_means_would_have_been_seen(tmp_path):

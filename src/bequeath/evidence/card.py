@@ -12,10 +12,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from bequeath.evidence.comparison import Arm
+from bequeath.evidence.inputs import Inputs, read_inputs
 from bequeath.evidence.measure import Measure, change, interval, measure_of, value
 from bequeath.evidence.record import RunRecord
 from bequeath.evidence.report import origin, words
-from bequeath.evidence.report.inputs import Inputs, read_inputs
 from bequeath.kernel.files import write_text
 
 CARD_FILE = "MODEL_CARD.md"

@@ -13,7 +13,7 @@ from rich.text import Text
 from bequeath.job import tell
 from bequeath.job.suggest import Suggestion
 from bequeath.job.words import shown
-from bequeath.kernel.errors import Problem, spans
+from bequeath.kernel.errors import Problem, spans, visible
 from bequeath.kernel.units import show_size
 from bequeath.methods.contract import Method
 from bequeath.methods.family import families
@@ -28,6 +28,7 @@ STYLES = {
     "note": "",
     "help": "bold green",
 }
+FOUND = {"wrong": "bold red", "look": "yellow", "unknown": "dim", "fine": "green"}
 
 
 def coloured(problem: Problem) -> Text:
@@ -98,6 +99,22 @@ def topic_page(topic: tell.Topic) -> RenderableType:
         Text(),
         Text.assemble(("help: ", "bold green"), code.fix),
     )
+
+
+def finding_list(found: Sequence[Any]) -> RenderableType:
+    """What `doctor` found, the worst first: level, check, sentence, remedy."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for one in found:
+        text = Text(visible(one.says))
+        if one.do:
+            text.append("\nhelp: ", "bold green").append(visible(one.do))
+        table.add_row(Text(one.level, FOUND[one.level]), Text(one.check, "bold"), text)
+    counts = {level: sum(one.level == level for one in found) for level in FOUND}
+    said = ", ".join(f"{count} {level}" for level, count in counts.items() if count)
+    return Group(table, Text(), Text(said or "nothing was found to look at", "dim"))
 
 
 def cache_table(contents: Sequence[Mapping[str, Any]]) -> RenderableType:

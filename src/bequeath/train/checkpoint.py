@@ -20,7 +20,7 @@ from torch import Tensor
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import write_whole
 
-_VERSION = "bequeath-checkpoint-1"
+_VERSION = "bequeath-checkpoint-2"
 
 
 class Damaged(ValueError):

@@ -216,7 +216,7 @@ class _Fit:
         with explained(len(batch["idx"])), self.gradient.context():
             terms = check(self.model(partial(self.compute, batch)))
             if inside == 0 and self.now.step % self.share_every == 0 and len(terms) > 1:
-                self.meter.shares = self.gradient.shares(terms)
+                self.meter.balance = self.gradient.balance(terms)
             self.gradient.add(terms)
         self.meter.terms(self.now.step + 1, batch["idx"], terms)
         self.batch += 1
@@ -304,7 +304,7 @@ class _Fit:
         if self.progress is not None:
             means = self.meter.means()
             rate = self.meter.samples * self.world / max(now - self.logged, 1e-9)
-            self.progress.show(self.now.step, rate, means, self.meter.shares)
+            self.progress.show(self.now.step, rate, means, self.meter.balance.shares)
 
     def _seconds(self, now: float) -> float:
         return self.seconds_before + now - self.began

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -59,6 +61,17 @@ def norm(tensors: list[Tensor]) -> Tensor:
     if len({(t.device, t.dtype) for t in tensors}) == 1:
         return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return torch.nn.utils.get_total_norm(tensors)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """shares: each term's part in the sum of the norms of their gradients, 0 to 1. cosines:
+    `a & b` -> the cosine of the angle between the gradients of two terms; below zero a step along
+    one undoes part of the other.
+    """
+
+    shares: dict[str, float] = field(default_factory=dict)
+    cosines: dict[str, float] = field(default_factory=dict)
 
 
 class Gradient:
@@ -125,22 +138,32 @@ class Gradient:
                 p.grad = g if p.grad is None else p.grad.add_(g)
         self._buffers = {}
 
-    def shares(self, terms: Mapping[str, Term]) -> dict[str, float]:
-        """Each term's part in the norm of the gradient, 0 to 1, from this micro-batch alone.
+    def balance(self, terms: Mapping[str, Term]) -> Balance:
+        """How the terms stand to each other, from this micro-batch alone.
 
         Call before `add`: it leaves the graph, the gradients and the random streams untouched.
         """
         norms: dict[str, float] = {}
+        grads: dict[str, Sequence[Tensor | None]] = {}
         for name, term in terms.items():
             loss = normalised(term)
+            norms[name] = 0.0
             if loss is None or not loss.requires_grad:
-                norms[name] = 0.0
                 continue
-            grads = torch.autograd.grad(loss, self.params, retain_graph=True, allow_unused=True)
-            have = [g for g in grads if g is not None]
-            norms[name] = float(norm(have)) if have else 0.0
+            found = torch.autograd.grad(loss, self.params, retain_graph=True, allow_unused=True)
+            have = [g for g in found if g is not None]
+            if have:
+                norms[name], grads[name] = float(norm(have)), found
         total = sum(norms.values())
-        return {n: v / total for n, v in norms.items()} if 0 < total < math.inf else {}
+        if not 0 < total < math.inf:
+            return Balance()
+        shares = {name: value / total for name, value in norms.items()}
+        cosines = {
+            f"{a} & {b}": _dot(grads[a], grads[b]) / (norms[a] * norms[b])
+            for a, b in itertools.combinations(grads, 2)
+            if norms[a] and norms[b]
+        }
+        return Balance(shares, cosines)
 
     def _loss(self, terms: Mapping[str, Term]) -> Tensor:
         totals: dict[str, Tensor] = {}
@@ -191,6 +214,11 @@ class Gradient:
             pieces = flat.split([g.numel() for g in grads])
             self._buffers[over] = [a.view_as(g) for a, g in zip(pieces, grads)]
         return {over: sum(counts.get(over, 0.0) for counts in everyone) for over in names}
+
+
+def _dot(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:
+    pairs = [(x, y) for x, y in zip(a, b) if x is not None and y is not None]
+    return float(sum(torch.dot(x.flatten().float(), y.flatten().float()) for x, y in pairs))
 
 
 def _counts(terms: Mapping[str, Term]) -> dict[str, float | Tensor]:

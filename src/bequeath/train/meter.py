@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
+from bequeath.train.gradient import Balance
 from bequeath.train.terms import Term
 
 _DEVICE_LAG = 16
@@ -29,7 +31,7 @@ class Meter:
         self.sums: dict[str, list[float]] = {}
         self.samples = 0
         self.norm: float | None = None
-        self.shares: dict[str, float] = {}
+        self.balance = Balance()
         self._waiting: list[tuple[int, Tensor, str, Tensor, float | Tensor, float | Tensor]] = []
         self._idx: list[Tensor] = []
         self._steps = 0
@@ -84,24 +86,26 @@ class Meter:
         """The part of a log line that the meter knows."""
         loss = sum(self.sums[name][2] * mean for name, mean in means.items())
         terms: dict[str, dict[str, float]] = {name: {"value": mean} for name, mean in means.items()}
-        for name, share in self.shares.items():
+        for name, share in self.balance.shares.items():
             if name in terms:
                 terms[name]["share"] = share
         line: dict[str, Any] = {"loss": loss, "terms": terms}
+        if self.balance.cosines:
+            line["cosines"] = self.balance.cosines
         if self.norm is not None and math.isfinite(self.norm):
             line["grad_norm"] = self.norm
         return line
 
     def reset(self) -> None:
-        self.sums, self.samples, self.shares = {}, 0, {}
+        self.sums, self.samples, self.balance = {}, 0, Balance()
 
     def state(self) -> dict[str, Any]:
         self.flush()
-        return {"sums": self.sums, "samples": self.samples, "shares": self.shares}
+        return {"sums": self.sums, "samples": self.samples, "balance": asdict(self.balance)}
 
     def load(self, state: Mapping[str, Any]) -> None:
         self.sums, self.samples = dict(state["sums"]), state["samples"]
-        self.shares = dict(state["shares"])
+        self.balance = Balance(**state["balance"])
 
 
 def _numbers(values: list[Tensor]) -> list[float]:

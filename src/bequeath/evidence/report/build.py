@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from bequeath.evidence.bench import open_bench
+from bequeath.evidence.doctor import Finding, findings
+from bequeath.evidence.inputs import Inputs, read_inputs
 from bequeath.evidence.report import left, origin, pictures, tables, view
-from bequeath.evidence.report.inputs import Inputs, read_inputs
 from bequeath.evidence.report.words import clean
 from bequeath.kernel.files import write_json, write_text
 
@@ -24,13 +27,14 @@ def write_report(out: Path) -> Path:
     The same folder gives the same bytes. RunError R564 when `out` holds no finished run.
     """
     inputs = read_inputs(out)
-    page = render(inputs)
-    write_json(out / TWIN_FILE, twin(inputs))
+    found = findings(inputs, open_bench(out))
+    page = render(inputs, found)
+    write_json(out / TWIN_FILE, twin(inputs, found))
     write_text(out / REPORT_FILE, page)
     return out / REPORT_FILE
 
 
-def twin(inputs: Inputs) -> dict[str, Any]:
+def twin(inputs: Inputs, found: Sequence[Finding] = ()) -> dict[str, Any]:
     """What the page says, as JSON values: the comparison, every record, the headline arm."""
     return {
         "schema_version": 1,
@@ -42,6 +46,7 @@ def twin(inputs: Inputs) -> dict[str, Any]:
             "model": origin.model_path(inputs),
         },
         "comparison": inputs.comparison.model_dump(mode="json"),
+        "diagnosis": [finding.model_dump(mode="json") for finding in found],
         "runs": [record.model_dump(mode="json") for _, record in sorted(inputs.records.items())],
         "references": {
             role: record.model_dump(mode="json")
@@ -50,7 +55,7 @@ def twin(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def render(inputs: Inputs) -> str:
+def render(inputs: Inputs, found: Sequence[Finding] = ()) -> str:
     """The page as text. Everything that comes from data is escaped by the template."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -71,6 +76,7 @@ def render(inputs: Inputs) -> str:
         "cards": view.cards(inputs),
         "arms": len(inputs.order),
         "all_cards": len(inputs.order) + len(comparison.references),
+        "diagnosis": view.diagnosis(found),
         "notes": [clean(note, 500) for note in comparison.notes],
         "figures": _figures(inputs),
         "confusions": view.confusions(inputs),
@@ -108,6 +114,7 @@ def _sections(said: dict[str, Any]) -> list[tuple[str, str]]:
     pictures = next((k for k in ("cost", "differences", "curves", "flips") if drawn[k]), None)
     offered = [
         ("figures", "Key figures", said["cards"]),
+        ("diagnosis", "What to look at", said["diagnosis"]),
         (pictures, "Pictures", pictures),
         ("left", "What the runs recorded", said["left"] or drawn["left"]),
         ("tables", "Tables", said["grids"]),

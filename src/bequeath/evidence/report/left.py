@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
+from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, unit_of, value
 from bequeath.evidence.record import POINTS, SHARE, Curve, Table
 from bequeath.evidence.report import lines
-from bequeath.evidence.report.inputs import Inputs
 from bequeath.evidence.report.pictures import Picture
 from bequeath.evidence.report.words import clean
 

@@ -6,8 +6,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.record import RunRecord
-from bequeath.evidence.report.inputs import Inputs
 from bequeath.evidence.report.words import clean, flat, show_size
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from bequeath.evidence.comparison import ClassChange, Flips, Pair
+from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, within
 from bequeath.evidence.record import POINTS, SHARE
 from bequeath.evidence.report import figures
-from bequeath.evidence.report.inputs import Inputs
 from bequeath.evidence.report.words import clean
 
 MOST_CLASSES = 16

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bequeath.evidence.comparison import Arm, Pair, Reference
+from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, change, interval, value
 from bequeath.evidence.measure import spread as deviation
 from bequeath.evidence.preparation import load_preparation
 from bequeath.evidence.record import RunRecord
-from bequeath.evidence.report.inputs import Inputs
 from bequeath.evidence.report.words import (
     clean,
     flat,

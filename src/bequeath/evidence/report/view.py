@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from bequeath.evidence.comparison import Arm, Comparison, Confusion, Pair, Reference, Spread
+from bequeath.evidence.doctor import Finding
+from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, change, interval, suffix, value
 from bequeath.evidence.record import Model
-from bequeath.evidence.report.inputs import Inputs
 from bequeath.evidence.report.words import (
     clean,
     count,
@@ -29,6 +30,21 @@ def cards(inputs: Inputs) -> list[dict[str, Any]]:
     shown = [a for k, a in enumerate(arms) if k < MOST_CARDS or a.baseline]
     made = [_arm_card(inputs, arm) for arm in shown]
     return made + [_reference_card(inputs, r) for r in inputs.comparison.references]
+
+
+def diagnosis(found: Sequence[Finding]) -> list[dict[str, Any]]:
+    """What is not well, the worst first; sentences as pieces, those in backticks marked as code."""
+    return [
+        {"level": f.level, "check": f.check, "says": _pieces(f.says), "do": _pieces(f.do)}
+        for f in found
+        if f.level != "fine"
+    ]
+
+
+def _pieces(text: str) -> list[tuple[bool, str]]:
+    text = clean(text, 1000)
+    parts = (text[:1].upper() + text[1:]).split("`")
+    return [(k % 2 == 1, part) for k, part in enumerate(parts) if part]
 
 
 def _arm_card(inputs: Inputs, arm: Arm) -> dict[str, Any]:
