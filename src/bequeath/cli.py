@@ -78,8 +78,11 @@ def run(
     more = [f"seeds={seeds}"] if seeds is not None else []
     loaded = _load(job, [*(overrides or []), *more], allow_code)
     from bequeath.fleet import run_job
+    from bequeath.train.processes import launched
 
-    _done(run_job(loaded, fresh=fresh, jobs=jobs, quiet=quiet))
+    done = run_job(loaded, fresh=fresh, jobs=jobs, quiet=quiet)
+    if launched().main:
+        _done(done)
 
 
 @app.command()
@@ -270,7 +273,7 @@ def cache(
 
 def run_cli(arguments: Sequence[str]) -> int:
     """The whole program: 0 done, 1 the run failed, 2 the job (or the command) is wrong, 130."""
-    from bequeath.kernel.errors import BequeathError, JobError, RunError
+    from bequeath.kernel.errors import BequeathError, JobError, RunError, Spoken
 
     try:
         code = app(list(arguments), standalone_mode=False, prog_name="bequeath")
@@ -285,6 +288,8 @@ def run_cli(arguments: Sequence[str]) -> int:
         return error.exit_code
     except RunError as error:
         _print_problem(error.problem)
+        return error.exit_code
+    except Spoken as error:
         return error.exit_code
     except BequeathError as error:
         _complain(str(error))
@@ -352,12 +357,22 @@ def _print(renderable: Any) -> None:
 
 
 def _complain(text: str) -> None:
-    typer.echo(f"bequeath: {text}", err=True)
+    if _speaks():
+        typer.echo(f"bequeath: {text}", err=True)
+
+
+def _speaks() -> bool:
+    """Of several processes that a launcher started one on each machine says what is wrong."""
+    from bequeath.train.processes import speaks
+
+    return speaks()
 
 
 def _print_problem(problem: Any) -> None:
     from bequeath.kernel.errors import render
 
+    if not _speaks():
+        return
     if not sys.stderr.isatty():
         typer.echo(f"{render(problem)}\n", err=True)
         return

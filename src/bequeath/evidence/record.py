@@ -136,6 +136,10 @@ class Training(Part):
     steps: int = Field(ge=0)
     epochs: float = Field(ge=0)
     stopped: Literal["done", "budget"]
+    processes: int = Field(default=1, ge=1, description="that shared each step's gradient")
+    step_samples: int | None = Field(
+        default=None, ge=1, description="samples of a step: of all its passes and processes"
+    )
 
 
 class Table(Part):

@@ -94,7 +94,7 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
     The trials leave nothing behind: their folder is temporary, and every run seeds itself anew.
     """
     train = opened.job.train
-    batch = train.batch_size * train.accumulate
+    batch = train.batch_size * train.accumulate * opened.sharing(arm.needs).world
     data = opened.data_for(arm)
     graphs = [len(opened.graphs[role].train) for role in arm.needs.graphs]
     n = len(data) if data is not None else max(graphs, default=batch)
@@ -116,13 +116,21 @@ def _trial(opened: Opened, arm: Arm, steps: int) -> float:
     train = opened.job.train.model_copy(
         update={"steps": steps, "cache": "off", "checkpoint_every": 3600.0}
     )
-    n = steps * train.batch_size * train.accumulate
+    processes = opened.sharing(arm.needs)
+    n = steps * train.batch_size * train.accumulate * processes.world
     judge = protocol_of(opened.job.want).Run(opened, arm, 0)
     given = judge.data() if hasattr(judge, "data") else None
     few = {r: _First(s, min(n, len(s))) for r, s in {**opened.samples, **(given or {})}.items()}
     with tempfile.TemporaryDirectory(prefix="bequeath-trial-") as store:
         seed_everything(0)
-        ctx = Context(seed=0, train=train, store=Path(store), device=opened.device, show=False)
+        ctx = Context(
+            seed=0,
+            train=train,
+            store=Path(store),
+            device=opened.device,
+            show=False,
+            processes=processes,
+        )
         arm.method(ctx, sealed(opened, arm.needs, 0, judge=judge, data=few), arm.config)
     return sum(f.seconds for f in ctx.fits.values())
 

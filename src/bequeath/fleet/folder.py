@@ -133,7 +133,8 @@ def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
             continue
         expected = next((k for f, k in mine.items() if f.parent == folder.parent), None)
         if folder.parent.name not in arms or theirs != expected:
-            what = f"`{folder.parent.name}` there was made with other settings, models or data"
+            what = f"`{folder.parent.name}` there was made with other settings, models or data, "
+            what += "or by another number of processes"
             if folder.parent.name not in arms:
                 what = f"this job has no method called `{folder.parent.name}`"
             raise JobError(

@@ -16,7 +16,7 @@ from torch import Tensor
 from bequeath.fleet import cost
 from bequeath.fleet.folder import refuse_strangers
 from bequeath.fleet.protocols import protocol_of
-from bequeath.given.access import ANY, Labels
+from bequeath.given.access import ANY, Labels, Needs
 from bequeath.given.facts import ModelFacts
 from bequeath.given.samples import Samples, shared_samples
 from bequeath.job.job import Arm, Job
@@ -24,6 +24,7 @@ from bequeath.job.meaning import answer_problems, class_problems, speaks
 from bequeath.kernel.errors import JobError, Problem, Problems
 from bequeath.methods.catalog import family_of
 from bequeath.train.context import pick_device, refuse_precision
+from bequeath.train.processes import ALONE, Processes
 
 if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
@@ -41,6 +42,15 @@ class Opened:
     graphs: dict[str, Graph] = field(default_factory=dict)
     varying: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    processes: Processes = ALONE
+
+    def sharing(self, needs: Needs) -> Processes:
+        """The processes that share the gradients of a method with these needs.
+
+        One that trains none of the job's models is done by the main process alone.
+        """
+        trains = any(need.trains for need in needs.models.values())
+        return self.processes if trains else ALONE
 
     @property
     def judge(self) -> Samples:
@@ -114,11 +124,11 @@ class Opened:
         return any(arm.needs.same_classes for arm in self.job.arms)
 
 
-def check_deep(job: Job) -> Opened:
+def check_deep(job: Job, processes: Processes = ALONE) -> Opened:
     """Open everything a job names. JobError with every problem found, each at its place."""
     basket = Problems()
     basket.extend(_folder(job))
-    basket.extend(_device(job))
+    basket.extend(_device(job, processes))
     samples = _open("data", job.data, basket)
     known = {role: one.facts for role, one in samples.items()}
     if len(samples) == len(job.data):
@@ -137,7 +147,8 @@ def check_deep(job: Job) -> Opened:
         basket.extend(answer_problems(job, facts))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
-    opened = Opened(job, samples, facts, pick_device(job.train.device), graphs, job.varying)
+    device = pick_device(job.train.device)
+    opened = Opened(job, samples, facts, device, graphs, job.varying, processes=processes)
     basket.extend(getattr(protocol_of(job.want), "problems", lambda _: [])(opened))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
@@ -276,7 +287,11 @@ def _folder(job: Job) -> list[Problem]:
     return []
 
 
-def _device(job: Job) -> list[Problem]:
+def _device(job: Job, processes: Processes) -> list[Problem]:
+    if processes.world > 1 and job.train.device not in ("auto", "cpu", "cuda"):
+        message = f"{processes.world} processes cannot share the device `{job.train.device}`"
+        remedies = ("set `train.device: auto`: each process takes a GPU of its own",)
+        return [Problem("T613", message, at=("train", "device"), remedies=remedies)]
     try:
         refuse_precision(pick_device(job.train.device), job.train.precision)
     except JobError as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,8 @@ def arm_key(opened: Opened, arm: Arm) -> str:
         what.append(job.protocol.model_dump() if job.protocol is not None else None)
     if graphs:
         what.append(graphs)
+    if (world := opened.sharing(needs).world) > 1:  # a step has that many times the samples
+        what.append({"processes": world})
     references = [arm.reference, *(str(asked[0]) for asked in models.values())]
     return digest(canonical([*what, *filter(None, map(_own_code, references))]))
 
@@ -89,19 +92,8 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     job, arm = opened.job, planned.arm
     family = family_of(job.want)
     work = _work_folder(planned, job.out)
-    seed_everything(planned.seed)
-    ctx = Context(
-        seed=planned.seed,
-        train=job.train,
-        store=work,
-        device=opened.device,
-        budget=deadline,
-        memory=job.budget.memory,
-        show=show,
-    )
-    judge = protocol_of(job.want).Run(opened, arm, planned.seed)
+    ctx, judge, given = _begun(opened, planned, work, deadline, show)
     ctx.on_stage = getattr(judge, "stage", None)
-    given = sealed(opened, arm.needs, planned.seed, judge=judge)
     clock = Clock(opened.device)
     with clock.training():
         outcome = arm.method(ctx, given, arm.config)
@@ -109,7 +101,8 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     if family.result is not None and not isinstance(model, BoundModel) and outcome.folder is None:
         message = f"method `{arm.method.name}` handed back no `{family.result}`"
         raise RunError(Problem("T620", message))
-    measured = judge.measure(outcome, ctx)
+    with ctx.alone():
+        measured = judge.measure(outcome, ctx)
     cache = ctx.notes.get("cache")
     run = Run(
         arm=arm.label,
@@ -139,6 +132,35 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     folder = _store(planned.folder(job.out), record, measured, fill)
     shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+def share_one(opened: Opened, planned: Planned, deadline: Deadline) -> None:
+    """What a process that writes nothing does of a run: the method, in scratch of its own."""
+    with tempfile.TemporaryDirectory(prefix="bequeath-shares-") as scratch:
+        out = Path(scratch)
+        opened = replace(opened, job=opened.job.but(out=out)).for_seed(planned.seed)
+        ctx, _, given = _begun(opened, planned, planned.work(out), deadline, False)
+        planned.arm.method(ctx, given, planned.arm.config)
+
+
+def _begun(
+    opened: Opened, planned: Planned, store: Path, deadline: Deadline, show: bool | None
+) -> tuple[Context, Any, Given]:
+    """The context of a run, who judges it, and what its method is given."""
+    job, arm = opened.job, planned.arm
+    seed_everything(planned.seed)
+    ctx = Context(
+        seed=planned.seed,
+        train=job.train,
+        store=store,
+        device=opened.device,
+        budget=deadline,
+        memory=job.budget.memory,
+        show=show,
+        processes=opened.sharing(arm.needs),
+    )
+    judge = protocol_of(job.want).Run(opened, arm, planned.seed)
+    return ctx, judge, sealed(opened, arm.needs, planned.seed, judge=judge)
 
 
 def measure_reference(opened: Opened, role: str) -> Path:
@@ -236,4 +258,6 @@ def _training(ctx: Context) -> Training | None:
         steps=sum(f.steps for f in fits),
         epochs=sum(f.epochs for f in fits),
         stopped="budget" if any(f.stopped == "budget" for f in fits) else "done",
+        processes=ctx.processes.world,
+        step_samples=ctx.train.batch_size * ctx.train.accumulate * ctx.processes.world,
     )

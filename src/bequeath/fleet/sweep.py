@@ -7,6 +7,7 @@ stopped anywhere goes on where it was.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,14 +21,22 @@ from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
 from bequeath.fleet.folder import claim, clean, missing_or_other, writing
 from bequeath.fleet.gates import Opened, check_deep, references
-from bequeath.fleet.one import Planned, arm_key, measure_reference, reference_key, run_one
+from bequeath.fleet.one import (
+    Planned,
+    arm_key,
+    measure_reference,
+    reference_key,
+    run_one,
+    share_one,
+)
 from bequeath.fleet.teachers import ask_teacher, tell_saved
 from bequeath.job.job import Job
-from bequeath.kernel.errors import JobError, visible
+from bequeath.kernel.errors import JobError, Problem, visible
 from bequeath.kernel.files import write_text
 from bequeath.kernel.units import show_seconds
 from bequeath.methods.catalog import family_of
 from bequeath.train.budget import Deadline
+from bequeath.train.processes import join
 
 
 def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False) -> Path:
@@ -37,13 +46,29 @@ def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
     its share of the cores. JobError when a gate fails, RunError when a run does; what was complete
     by then is kept.
     """
+    processes = join(job.train.device)
     if job.train.threads is not None:
         torch.set_num_threads(job.train.threads)
-    console = Console(stderr=True, quiet=quiet, markup=False)
-    opened = check_deep(job)
-    for note in opened.notes:
+    with processes.together():
+        if jobs > 1 and processes.world > 1:
+            raise job.error(_two_ways(jobs, processes.world))
+        opened = check_deep(job, processes)
+        planned = plan(opened)
+        if processes.main:
+            console = Console(stderr=True, quiet=quiet, markup=False)
+            _lead(opened, planned, console, fresh=fresh, jobs=jobs)
+        else:
+            _follow(opened, planned)
+    return job.out
+
+
+def _lead(
+    opened: Opened, planned: list[Planned], console: Console, *, fresh: bool, jobs: int
+) -> None:
+    """What the process does that writes and speaks: the only one, or the first of several."""
+    job = opened.job
+    for note in [*opened.notes, *_several(opened)]:
         console.print(note, style="dim", highlight=False)
-    planned = plan(opened)
     folders = [(p.folder(job.out), p.key) for p in planned]
     with located(job), writing(job.out), claim(job.out, folders, fresh=fresh):
         write_text(job.out / "job.yaml", job.to_yaml())
@@ -54,7 +79,33 @@ def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
         report = render_report(job.out)
     console.print(_answer(job.out), highlight=False)
     console.print(visible(f"report: {report}"), highlight=False)
-    return job.out
+
+
+def _follow(opened: Opened, planned: list[Planned]) -> None:
+    """What the others do: their share of the runs that the first one names, until it names none."""
+    runs = {(p.arm.label, p.seed): p for p in planned}
+    with located(opened.job), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the first one says it
+        while (told := opened.processes.tell()) is not None:
+            label, seed, seconds = told
+            share_one(opened, runs[label, seed], Deadline(seconds))
+
+
+def _several(opened: Opened) -> list[str]:
+    """A line for a job that several processes share."""
+    world, train = opened.processes.world, opened.job.train
+    if world == 1:
+        return []
+    each = train.batch_size * train.accumulate
+    return [f"{world} processes: {world * each} samples a step, {each} of each"]
+
+
+def _two_ways(jobs: int, world: int) -> Problem:
+    return Problem(
+        "T613",
+        f"`--jobs {jobs}` runs several runs at a time, and {world} processes share each run",
+        remedies=("launch several processes, or give `--jobs`, not both",),
+    )
 
 
 @contextmanager
@@ -107,14 +158,19 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: int, console: Console
     if jobs > 1 and len(waiting) > 1:
         _side_by_side(opened, waiting, jobs, deadline)
         return
+    processes = opened.processes
     for i, one in enumerate(waiting):
         label = f"[{done + i + 1}/{len(planned)}] {one.arm.label}, seed {one.seed}"
         show = None if not console.quiet else False
-        folder = run_one(opened, one, deadline.part(1 / (len(waiting) - i)), show)
+        part = deadline.part(1 / (len(waiting) - i))
+        if opened.sharing(one.arm.needs) is processes and processes.world > 1:
+            processes.tell([one.arm.label, one.seed, part.total and part.left()])
+        folder = run_one(opened, one, part, show)
         record = load_record(folder)
         first = record.metrics.get(opened.job.evaluate.metrics[0])
         found = f"{opened.job.evaluate.metrics[0]} {first.value:.4f} in" if first else "done in"
         console.print(f"{label}: {found} {show_seconds(record.cost.wall_s)}", highlight=False)
+    processes.tell(None)
 
 
 def _side_by_side(opened: Opened, waiting: list[Planned], jobs: int, deadline: Deadline) -> None:

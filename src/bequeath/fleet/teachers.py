@@ -18,6 +18,7 @@ from bequeath.kernel.units import show_seconds, show_size
 from bequeath.signals.teacher import Prepared, prepare
 from bequeath.train.budget import Deadline
 from bequeath.train.context import Context
+from bequeath.train.processes import ALONE
 
 # What is left of the time is for the students too.
 SHARE = 0.5
@@ -48,6 +49,7 @@ def ask_teacher(
         budget=deadline.part(SHARE),
         memory=job.budget.memory,
         show=False if console.quiet else None,
+        processes=ALONE,
     )
     given = sealed(opened, Needs({role: need}, {train: DataNeed(Labels.NONE)}), asking[0].seed)
     started = time.perf_counter()

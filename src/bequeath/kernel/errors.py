@@ -108,6 +108,17 @@ class Interrupted(BequeathError):
     exit_code = 130
 
 
+class Spoken(BequeathError):
+    """The job is over in this process too; another one has said why."""
+
+    def __init__(self, exit_code: int):
+        self.exit_code = exit_code
+        super().__init__("another process of this job has said why it is over")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.exit_code,)
+
+
 class AccessDenied(BequeathError):
     """A method reached for something it did not declare in its `Needs`."""
 

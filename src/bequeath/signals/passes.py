@@ -21,7 +21,6 @@ from bequeath.signals.check import surroundings
 from bequeath.signals.live import LiveTeacher
 from bequeath.signals.question import Open, Question
 from bequeath.signals.signal import finite
-from bequeath.train.context import is_main_process
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +75,7 @@ def _answers(
 
     label = "asking the teacher" + (f", view {view + 1}" if question.views > 1 else "")
     show = question.ctx.show
-    silent = not is_main_process() or not (sys.stderr.isatty() if show is None else show)
+    silent = not question.ctx.processes.main or not (sys.stderr.isatty() if show is None else show)
     batches = question.view(view)
     for batch in track(batches, label, total=watch.steps, transient=True, disable=silent):
         watch.look()

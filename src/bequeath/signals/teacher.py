@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -44,8 +44,7 @@ def teacher(ctx: Context, model: Any, data: Any, features: Features = ()) -> Tea
     S708) when the cache or the teacher fails.
     """
     question = _question(ctx, model, data, features)
-    opened = open_teacher(question)
-    found = _kept_if_worthwhile(question, opened)
+    found, opened = _in_turn(question, _kept_if_worthwhile)
     if found is opened.live:
         opened.live.length = None
     return found
@@ -224,7 +223,18 @@ def _from_cache(question: Question, opened: Open) -> CachedTeacher:
 
 
 def _anew(question: Question) -> Teacher:
-    return _kept_or_live(question, open_teacher(question))
+    return _in_turn(question, _kept_or_live)[0]
+
+
+def _in_turn(
+    question: Question, choose: Callable[[Question, Open], Teacher]
+) -> tuple[Teacher, Open]:
+    """Of several processes the main one writes what is to be kept, and decides what is not."""
+    with question.ctx.processes.main_first() as turn:
+        opened = open_teacher(question)
+        found = opened.live if turn.said == "live" else choose(question, opened)
+        turn.said = "live" if found is opened.live else "kept"
+    return found, opened
 
 
 def _plain_if_kept(question: Question, opened: Open) -> Teacher | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from bequeath.kernel.files import write_text
 from bequeath.train import seeds
 from bequeath.train.budget import Deadline
 from bequeath.train.config import Train
+from bequeath.train.processes import ALONE, Processes, launched
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -47,7 +49,7 @@ class Context:
     budget: when to stop; memory: the largest resident memory in bytes; show: progress on the
     terminal (None: only if there is one); on_stage: who measures what `stage` hands over. `now`
     tells a step where its fit is; `notes` are facts for the record; `fits` are the results of the
-    fits so far, by name.
+    fits so far, by name; `processes` are those that share the run's gradients.
     """
 
     seed: int
@@ -61,6 +63,7 @@ class Context:
     notes: dict[str, Any] = field(default_factory=dict)
     fits: dict[str, FitResult] = field(default_factory=dict)
     on_stage: Callable[[str, dict[str, Any]], None] | None = None
+    processes: Processes = field(default_factory=launched)
 
     def __post_init__(self) -> None:
         self.store = Path(self.store)
@@ -79,7 +82,7 @@ class Context:
     def log(self, values: Mapping[str, Any]) -> None:
         """Add one line to `log.jsonl`. JSON values only, and no NaN."""
         line = json.dumps(dict(values), ensure_ascii=False, allow_nan=False) + "\n"
-        if not is_main_process():
+        if not self.processes.main:
             return
         path = self.store / LOG
         if self._log:
@@ -96,7 +99,7 @@ class Context:
 
     def restore_log(self, text: str) -> None:
         """Make the log what it was when a checkpoint was written."""
-        if is_main_process() and text != self._log:
+        if self.processes.main and text != self._log:
             write_text(self.store / LOG, text)
         self._log = text
 
@@ -111,7 +114,17 @@ class Context:
         a stop hands over its stages again.
         """
         if self.on_stage is not None:
-            self.on_stage(name, objects)
+            with self.alone():
+                self.on_stage(name, objects)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """What this process does in the block, fits too, it does without the others."""
+        together, self.processes = self.processes, ALONE
+        try:
+            yield
+        finally:
+            self.processes = together
 
     def fit(
         self,
@@ -169,14 +182,6 @@ def refuse_precision(device: torch.device, precision: str) -> None:
         raise JobError(problem)
 
 
-def is_main_process() -> bool:
-    """Whether this process writes files (the only one, or the first of several)."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or (
-        distributed.get_rank() == 0
-    )
-
-
 _ACCELERATOR: dict[tuple[str, str], Accelerator] = {}
 
 
@@ -190,6 +195,7 @@ def accelerator_for(device: torch.device, precision: str) -> Accelerator:
     if key in _ACCELERATOR:
         return _ACCELERATOR[key]
     from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate.utils import GradientAccumulationPlugin
     from accelerate.state import AcceleratorState, GradientState
 
     refuse_precision(device, precision)
@@ -201,6 +207,9 @@ def accelerator_for(device: torch.device, precision: str) -> Accelerator:
     _ACCELERATOR[key] = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision="no" if precision == "fp32" else precision,
+        # Said here so that nothing of a launcher's settings changes what the job says.
+        gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        dynamo_backend="no",
         # Methods tap parts of a model; what they leave out must not stop the others.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )

@@ -143,8 +143,7 @@ class _Fit:
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
         self.accelerator = accelerator = ctx.accelerator(train.precision)
         _refuse_sharding(accelerator)
-        self.main, self.world = accelerator.is_main_process, accelerator.num_processes
-        rank = accelerator.process_index
+        self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
         self.source = source = data
         if not hasattr(data, "epoch"):
@@ -166,12 +165,13 @@ class _Fit:
         self.raw_optimizer = optim.build(self.params, train.optimizer, _own_names(named))
         self.scheduler = optim.schedule(self.raw_optimizer, train.schedule, self.total)
         self.ema = optim.Ema(self.params, train.ema) if train.ema else None
-        self.model = accelerator.prepare(container)
+        # What one process of several does alone gets the precision and no exchange of gradients.
+        self.model = accelerator.prepare_model(container, evaluation_mode=self.world == 1)
         # Accelerate's optimizer is needed for its loss scaler alone; it costs 0.2 ms a step.
         self.optimizer = self.raw_optimizer
         if accelerator.scaler is not None:
             self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.gradient = Gradient(accelerator, self.model, self.params, train.batch_size)
+        self.gradient = Gradient(accelerator, self.model, self.params, train.batch_size, self.world)
         self.meter = Meter(ctx.device, train.precision)
         ctx.now = self.now = Position(0, self.total, 0)
         self.batch = 0  # micro-batches done of this epoch
@@ -180,16 +180,20 @@ class _Fit:
         self.seconds_before = 0.0
         self.began = self.logged = self.saved = time.monotonic()
         self.path = ctx.store / "checkpoints" / f"{resume.file_name(name)}.safetensors"
-        self.fingerprint = resume.fingerprint(self.ctx.seed, name, train, self.total, parts, data)
+        self.fingerprint = resume.fingerprint(
+            ctx.seed, name, train, self.total, parts, data, self.world
+        )
         self.progress: Progress | None = None
 
     def restore(self) -> bool:
         """Go back to this fit's checkpoint, if there is one. True when it was finished."""
-        state = resume.read(self.path, self.fingerprint)
+        state = resume.shared(self)
         if state is None:
             return False
         resume.put(self, state)
         self.began = self.logged = self.saved = time.monotonic()
+        if state["done"]:
+            resume.align(self)
         return bool(state["done"])
 
     def loop(self, interruption: Interruption) -> None:
@@ -271,15 +275,18 @@ class _Fit:
             raise Interrupted(text)
         return True
 
+    def _sum(self, table: Tensor) -> Tensor:
+        return self.accelerator.reduce(table, "sum")
+
     def _agree(self, *flags: bool) -> list[bool]:
         """Processes look at different clocks; what one has seen holds for all."""
         if self.world == 1:
             return list(flags)
         table = torch.tensor(flags, dtype=torch.float32, device=self.ctx.device)
-        return [value > 0 for value in self.accelerator.reduce(table, "sum").tolist()]
+        return [value > 0 for value in self._sum(table).tolist()]
 
     def _log(self, now: float) -> None:
-        means = self.meter.means(self.accelerator)
+        means = self.meter.means(self._sum if self.world > 1 else None)
         self._show(now)
         resting = max(now - self.logged, 1e-9)
         line: dict[str, Any] = {} if self.name == "fit" else {"fit": self.name}
@@ -323,6 +330,7 @@ class _Fit:
         if self.ema is not None and self.now.step:
             self.ema.apply()
         self.save(done=True)
+        resume.align(self)
 
     def result(self) -> FitResult:
         seconds = self._seconds(self.saved)

@@ -84,10 +84,15 @@ class Gradient:
     """
 
     def __init__(
-        self, accelerator: Any, model: nn.Module, params: Sequence[nn.Parameter], size: int
+        self,
+        accelerator: Any,
+        model: nn.Module,
+        params: Sequence[nn.Parameter],
+        size: int,
+        world: int,
     ):
         self.accelerator, self.model, self.params = accelerator, model, list(params)
-        self.world: int = accelerator.num_processes
+        self.world = world
         # Keeps un-normalised sums near their mean (float16 ends at 65504). A power of two: exact.
         self.scale = 2.0 ** -round(math.log2(max(1, size)))
         self.single = True

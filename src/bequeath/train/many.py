@@ -92,7 +92,7 @@ def can_batch(ctx: Context, starts: Sequence[BoundModel], data: Samples) -> bool
     plain = plain and not train.augment.active and train.accumulate == 1
     if not plain or data.kind == "text" or data.lazy:
         return False
-    if ctx.accelerator().num_processes > 1 or any(True for _ in module.buffers()):
+    if ctx.processes.world > 1 or any(True for _ in module.buffers()):
         return False
     slow = (_BatchNorm, nn.modules.conv._ConvNd, nn.RNNBase)
     trained = [p.requires_grad for p in module.parameters()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +26,7 @@ class Meter:
     """
 
     def __init__(self, device: torch.device, precision: str):
+        self.device = device
         self.lag = 1 if device.type == "cpu" else _DEVICE_LAG
         self.scaled = precision == "fp16"
         self.sums: dict[str, list[float]] = {}
@@ -71,14 +72,14 @@ class Meter:
             else:
                 self.norm = value
 
-    def means(self, accelerator: Any = None) -> dict[str, float]:
-        """Mean of each term since the last `reset`; with an accelerator, over all processes."""
+    def means(self, add: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+        """Mean of each term since the last `reset`. add: sums a tensor over all processes."""
         self.flush()
         names = sorted(self.sums)
-        if accelerator is not None and accelerator.num_processes > 1 and names:
+        if add is not None and names:
             rows = [self.sums[n][:2] for n in names]
-            table = torch.tensor(rows, device=accelerator.device, dtype=torch.float64)
-            for name, (value, count) in zip(names, accelerator.reduce(table, "sum").tolist()):
+            table = torch.tensor(rows, device=self.device, dtype=torch.float64)
+            for name, (value, count) in zip(names, add(table).tolist()):
                 self.sums[name][:2] = [value, count]
         return {name: s[0] / s[1] if s[1] else 0.0 for name, s in self.sums.items()}
 

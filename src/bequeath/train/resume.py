@@ -28,7 +28,13 @@ def file_name(name: str) -> str:
 
 
 def fingerprint(
-    seed: int, name: str, train: Train, total: int, parts: Mapping[str, nn.Module], data: Any
+    seed: int,
+    name: str,
+    train: Train,
+    total: int,
+    parts: Mapping[str, nn.Module],
+    data: Any,
+    world: int = 1,
 ) -> str:
     """What must agree for a checkpoint to be of this fit: settings, shapes, data."""
     shapes = [
@@ -38,7 +44,19 @@ def fingerprint(
     ]
     settings = train.model_dump(mode="json", exclude=_INDIFFERENT)
     about = [seed, name, settings, total, shapes, len(data), str(getattr(data, "hash", ""))]
+    if world > 1:  # it shares out the data: another number of processes has other batches
+        about.append(world)
     return digest(canonical(about))
+
+
+def shared(run: _Fit) -> dict[str, Any] | None:
+    """The checkpoint, if there is one: the main process reads it for all."""
+    state = read(run.path, run.fingerprint) if run.main else None
+    if run.world == 1:
+        return state
+    from accelerate.utils import broadcast_object_list
+
+    return broadcast_object_list([state])[0]
 
 
 def read(path: Path, expected: str) -> dict[str, Any] | None:
@@ -49,17 +67,27 @@ def read(path: Path, expected: str) -> dict[str, Any] | None:
         state = checkpoint.load(path)
     except checkpoint.Damaged as error:
         text = f"the checkpoint `{path.name}` is damaged, training starts over: {error}"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
         return None
     if state.get("fingerprint") != expected:
         text = f"the checkpoint `{path.name}` is of other settings or data, training starts over"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
         return None
     if not state["done"] and state["threads"] != torch.get_num_threads():
         text = f"the checkpoint was made with {state['threads']} CPU threads, now there are "
         text += f"{torch.get_num_threads()}: the result may differ in its last bits"
-        warnings.warn(text, stacklevel=4)
+        warnings.warn(text, stacklevel=5)
     return state
+
+
+def align(run: _Fit) -> None:
+    """After a fit all processes draw what the main one draws: they had streams of their own."""
+    if run.world > 1:
+        from accelerate.utils import broadcast_object_list
+
+        state = broadcast_object_list([seeds.capture()])[0]
+        if not run.main:
+            seeds.restore(state)
 
 
 def take(run: _Fit, done: bool, seconds: float) -> dict[str, Any]:
@@ -111,8 +139,8 @@ def put(run: _Fit, state: Mapping[str, Any]) -> None:
         if run.ema is not None:
             run.ema.load(state["ema"])
         run.meter.load(state["meter"])
-    if run.accelerator.process_index < len(state["rng"]):
-        seeds.restore(state["rng"][run.accelerator.process_index])
+    if run.ctx.processes.rank < len(state["rng"]):
+        seeds.restore(state["rng"][run.ctx.processes.rank])
 
 
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ class Trials:
             budget=ctx.budget,
             memory=ctx.memory,
             show=False,
+            processes=ctx.processes,
         )
         judged = _Judge(self.judge, ctx.device)
         for k, model in fit_many(own, starts, everything, todo, name=self.name):

@@ -70,6 +70,19 @@ CODES = {
         "The activations of one forward and backward pass take more memory than there is.",
         "Lower `train.batch_size` and raise `train.accumulate` by as much; the result is the same.",
     ),
+    "T612": Code(
+        "another process of the job has ended",
+        "Several processes share this job, and one of them failed, was killed or lost its "
+        "connection. The others cannot go on without it, so they end too.",
+        "Mend what that process complained of, and launch the job again: it goes on from its last "
+        "checkpoint.",
+    ),
+    "T613": Code(
+        "not with several processes",
+        "The launcher started several processes that share each run. They cannot also run several "
+        "runs at a time (`--jobs`), nor all compute on one named GPU.",
+        "Leave `--jobs` away or launch one process; set `train.device: auto`.",
+    ),
     "T620": Code(
         "a method handed back nothing",
         "A method of this family returns its model under a fixed role, and this one did not.",

@@ -100,7 +100,7 @@ def boot(ctx: Context, given: Given, cfg: Config) -> Outcome:
     net = generator.diffusion(student, "student")
     levels, T = schedule.named(net.schedule), net.t_max
     delta = cfg.delta * T
-    rank = ctx.accelerator().process_index
+    rank = ctx.processes.rank
     noise = NoiseBatches(ctx.rng, net.shape, ctx.train.batch_size, ctx.device, rank)
 
     def step(batch):
