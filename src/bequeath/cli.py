@@ -77,8 +77,10 @@ def run(
     """Do a job: train, measure, compare, report."""
     more = [f"seeds={seeds}"] if seeds is not None else []
     loaded = _load(job, [*(overrides or []), *more], allow_code)
+    from bequeath.train.processes import hush, launched
+
+    hush()
     from bequeath.fleet import run_job
-    from bequeath.train.processes import launched
 
     done = run_job(loaded, fresh=fresh, jobs=jobs, quiet=quiet)
     if launched().main:

@@ -23,8 +23,9 @@ from bequeath.job.job import Arm, Job
 from bequeath.job.meaning import answer_problems, class_problems, speaks
 from bequeath.kernel.errors import JobError, Problem, Problems
 from bequeath.methods.catalog import family_of
-from bequeath.train.context import pick_device, refuse_precision
+from bequeath.train.context import pick_device, refuse_precision, refuse_sharding, settled
 from bequeath.train.processes import ALONE, Processes
+from bequeath.train.quicker import compile_problems
 
 if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
@@ -125,7 +126,10 @@ class Opened:
 
 
 def check_deep(job: Job, processes: Processes = ALONE) -> Opened:
-    """Open everything a job names. JobError with every problem found, each at its place."""
+    """Open everything a job names. JobError with every problem found, each at its place.
+
+    The job of what is returned has its `train.precision` decided.
+    """
     basket = Problems()
     basket.extend(_folder(job))
     basket.extend(_device(job, processes))
@@ -148,6 +152,7 @@ def check_deep(job: Job, processes: Processes = ALONE) -> Opened:
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     device = pick_device(job.train.device)
+    job = job.but(train=settled(job.train, device))
     opened = Opened(job, samples, facts, device, graphs, job.varying, processes=processes)
     basket.extend(getattr(protocol_of(job.want), "problems", lambda _: [])(opened))
     basket.found = job.located(basket.found)
@@ -293,10 +298,12 @@ def _device(job: Job, processes: Processes) -> list[Problem]:
         remedies = ("set `train.device: auto`: each process takes a GPU of its own",)
         return [Problem("T613", message, at=("train", "device"), remedies=remedies)]
     try:
-        refuse_precision(pick_device(job.train.device), job.train.precision)
+        device = pick_device(job.train.device)
+        refuse_sharding()
+        refuse_precision(device, job.train.precision)
     except JobError as error:
         return error.problems
-    return []
+    return compile_problems(device) if job.train.compile else []
 
 
 def reference_role(job: Job) -> str | None:

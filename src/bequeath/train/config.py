@@ -105,8 +105,14 @@ class Train(Strict):
         default=None, gt=0, lt=1, description="decay of an average of the weights"
     )
     augment: Augment = Field(default=Augment(), description="random views of the training images")
-    precision: Literal["fp32", "bf16", "fp16"] = Field(
-        default="fp32", description="autocast precision"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        default="fp32",
+        description="autocast precision; auto: bf16 on a GPU that has it, else fp32",
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile the forward passes of what is trained: quicker steps after some "
+        "seconds to a minute of compiling (docs/many-devices.md has measurements)",
     )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to train"
@@ -122,7 +128,10 @@ class Train(Strict):
     @property
     def identity(self) -> dict[str, Any]:
         """What a result depends on: all but where and how conveniently it is computed."""
-        return self.model_dump(exclude={"threads", "checkpoint_every", "cache", "device"})
+        indifferent = {"threads", "checkpoint_every", "cache", "device"}
+        if not self.compile:  # younger than results that are kept
+            indifferent.add("compile")
+        return self.model_dump(exclude=indifferent)
 
 
 class Budget(Strict):

@@ -69,6 +69,7 @@ class Context:
         self.store = Path(self.store)
         self.store.mkdir(parents=True, exist_ok=True)
         self.device = torch.device(self.device or pick_device(self.train.device))
+        self.train = settled(self.train, self.device)
         if self.train.threads is not None:
             torch.set_num_threads(self.train.threads)
         # The log lives here and in the checkpoint; the file is its picture. So a run that goes on
@@ -170,6 +171,26 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def settled(train: Train, device: torch.device) -> Train:
+    """The settings with `precision: auto` decided for a device."""
+    if train.precision != "auto":
+        return train
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return train.model_copy(update={"precision": "bf16" if able else "fp32"})
+
+
+def refuse_sharding() -> None:
+    """JobError T609 when the launcher asks for what `fit` does not do."""
+    for name, kind in _SHARDED.items():
+        if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes"):
+            message = f"the launcher asks for {kind}, and models are not sharded here"
+            remedies = (
+                "launch plain data parallelism: `accelerate launch --multi_gpu`, without "
+                f"`--use_{name.lower()}` and without it in accelerate's configuration file",
+            )
+            raise JobError(Problem("T609", message, remedies=remedies))
+
+
 def refuse_precision(device: torch.device, precision: str) -> None:
     """JobError T607 when the device cannot compute in that precision."""
     if precision == "fp16" and device.type == "cpu":
@@ -182,6 +203,12 @@ def refuse_precision(device: torch.device, precision: str) -> None:
         raise JobError(problem)
 
 
+_SHARDED = {
+    "FSDP": "FSDP",
+    "DEEPSPEED": "DeepSpeed",
+    "MEGATRON_LM": "Megatron-LM",
+    "PARALLELISM_CONFIG": "a parallelism of its own",
+}
 _ACCELERATOR: dict[tuple[str, str], Accelerator] = {}
 
 
@@ -189,15 +216,16 @@ def accelerator_for(device: torch.device, precision: str) -> Accelerator:
     """One accelerator a process; another device or precision replaces it.
 
     Accelerate keeps its state in class attributes that refuse a second setting, so they are reset.
-    JobError T607 when the device cannot compute in that precision.
+    JobError T607 when the device cannot compute in that precision, T609 for sharded training.
     """
     key = (str(device), precision)
     if key in _ACCELERATOR:
         return _ACCELERATOR[key]
     from accelerate import Accelerator, DistributedDataParallelKwargs
-    from accelerate.utils import GradientAccumulationPlugin
     from accelerate.state import AcceleratorState, GradientState
+    from accelerate.utils import GradientAccumulationPlugin
 
+    refuse_sharding()
     refuse_precision(device, precision)
     _ACCELERATOR.clear()
     AcceleratorState._reset_state(reset_partial_state=True)

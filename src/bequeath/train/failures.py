@@ -12,13 +12,13 @@ from bequeath.kernel.errors import Problem, RunError
 
 @contextmanager
 def explained(samples: int) -> Iterator[None]:
-    """RunError T610 or T611 in place of torch's error; other errors go on as they are.
+    """RunError T610, T611 or T614 in place of torch's error; other errors go on as they are.
 
     samples: how many the forward pass in the block has.
     """
     try:
         yield
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:
         problem = _explanation(error, samples)
         if problem is None:
             raise
@@ -27,6 +27,16 @@ def explained(samples: int) -> Iterator[None]:
 
 def _explanation(error: Exception, samples: int) -> Problem | None:
     said = str(error)
+    if _of_compiler(error):
+        return Problem(
+            "T614",
+            "a trained model cannot be compiled",
+            at=("train", "compile"),
+            notes=(said.strip().splitlines()[0] if said.strip() else type(error).__name__,),
+            remedies=("leave `train.compile` away",),
+        )
+    if not isinstance(error, ValueError | RuntimeError):
+        return None
     if "more than 1 value per channel" in said:
         return Problem(
             "T610",
@@ -43,3 +53,8 @@ def _explanation(error: Exception, samples: int) -> Problem | None:
             remedies=("lower `train.batch_size` and raise `train.accumulate` by as much",),
         )
     return None
+
+
+def _of_compiler(error: Exception) -> bool:
+    """Whether torch.compile raised it; its modules are loaded only where something is compiled."""
+    return type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))

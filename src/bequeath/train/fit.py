@@ -24,12 +24,13 @@ from bequeath.train import checkpoint, optim, resume, seeds
 from bequeath.train.batches import Batches
 from bequeath.train.budget import resident
 from bequeath.train.config import Train
-from bequeath.train.context import Context, Position
+from bequeath.train.context import Context, Position, settled
 from bequeath.train.failures import explained
 from bequeath.train.gradient import Gradient, check, norm
 from bequeath.train.interrupt import Interruption, watch
 from bequeath.train.meter import Meter
 from bequeath.train.progress import Progress
+from bequeath.train.quicker import compiled, lay_out, release
 from bequeath.train.terms import Term
 
 Step = Callable[[dict[str, Any]], Mapping[str, Term]]
@@ -91,7 +92,8 @@ def fit(
     """
     parts = {"model": trainables} if isinstance(trainables, nn.Module) else dict(trainables)
     name = _free_name(ctx, name)
-    run = _Fit(ctx, parts, data, step, until or Until(), name, train or ctx.train)
+    train = settled(train or ctx.train, ctx.device)
+    run = _Fit(ctx, parts, data, step, until or Until(), name, train)
     try:
         if not run.restore():
             with watch() as interruption:
@@ -142,7 +144,6 @@ class _Fit:
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
         self.accelerator = accelerator = ctx.accelerator(train.precision)
-        _refuse_sharding(accelerator)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
         self.source = source = data
@@ -155,6 +156,8 @@ class _Fit:
         self.share_every = max(_SHARE_LEAST, self.total // _SHARE_POINTS)
 
         container = _Container(parts).to(ctx.device)
+        lay_out(container, ctx.device)
+        self.compiled = compiled(parts.values()) if train.compile else []
         named = {name: p for name, p in container.named_parameters() if p.requires_grad}
         self.params = list(named.values())
         if not self.params:
@@ -342,6 +345,7 @@ class _Fit:
             self.progress.close()
         for part in self.parts.values():
             part.eval()
+        release(self.compiled)
         self._forget_gradients()
         # Accelerate keeps what it prepared. Its `free_memory` would collect garbage too: 0.1 s.
         self.accelerator._models.clear()
@@ -363,14 +367,3 @@ def _lengths(batches: int, until: Until, train: Train) -> tuple[int, int]:
     else:
         steps, epochs = train.steps, train.epochs
     return (steps if steps is not None else (epochs or 0) * per_epoch), per_epoch
-
-
-def _refuse_sharding(accelerator: Any) -> None:
-    kind = str(accelerator.distributed_type.value)
-    if kind != "NO" and not kind.startswith("MULTI_"):
-        problem = Problem(
-            "T609",
-            f"training under {kind} is not supported",
-            remedies=("launch with plain data parallelism (`accelerate launch --multi_gpu`)",),
-        )
-        raise RunError(problem)

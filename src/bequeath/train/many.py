@@ -89,7 +89,7 @@ def can_batch(ctx: Context, starts: Sequence[BoundModel], data: Samples) -> bool
     """
     train, module = ctx.train, starts[0].module
     plain = train.precision == "fp32" and train.clip is None and train.ema is None
-    plain = plain and not train.augment.active and train.accumulate == 1
+    plain = plain and not train.augment.active and train.accumulate == 1 and not train.compile
     if not plain or data.kind == "text" or data.lazy:
         return False
     if ctx.processes.world > 1 or any(True for _ in module.buffers()):

@@ -14,6 +14,7 @@ import atexit
 import itertools
 import json
 import os
+import re
 import sys
 import threading
 import time
@@ -34,7 +35,12 @@ from bequeath.kernel.errors import (
 
 _WORLD = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 _RANK = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
-_LOCAL = ("LOCAL_RANK", "MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK")
+_LOCAL = (
+    "LOCAL_RANK",
+    "MPI_LOCALRANKID",
+    "OMPI_COMM_WORLD_LOCAL_RANK",
+    "MV2_COMM_WORLD_LOCAL_RANK",
+)
 
 LOOK = 0.05  # seconds between two looks at the board by who waits
 WATCH = 0.25  # and by the thread that looks for who cannot
@@ -131,6 +137,16 @@ def launched() -> Processes:
 def speaks() -> bool:
     """Whether this process may print: one on each machine, before they know of each other."""
     return launched().world == 1 or _number(_LOCAL, 0) == 0
+
+
+def hush() -> None:
+    """Before torch is imported: its own warnings of several processes are not for the user.
+
+    They say that a model has no unused parameter, and, with the machine's stack, that the process
+    at the other end has ended.
+    """
+    if launched().world > 1:
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 def join(device: str) -> Processes:
@@ -272,7 +288,7 @@ def _gone(said: str) -> Problem:
     return Problem(
         "T612",
         "another process of this job has ended, so this one cannot go on",
-        notes=(said.splitlines()[0] if said else "nothing is known of why",),
+        notes=(re.sub(r"^\[[^]]*\] ", "", said).split(". ")[0] or "nothing is known of why",),
         remedies=("look at what it printed, mend that, and launch the job again: it goes on",),
     )
 

@@ -56,8 +56,10 @@ CODES = {
     ),
     "T609": Code(
         "way of distributing not supported",
-        "The launcher asked for sharded training (FSDP, DeepSpeed); checkpoints and exact "
-        "gradients are only tested for data parallelism.",
+        "The launcher asked for sharded training (FSDP, DeepSpeed, Megatron-LM). A model that is "
+        "trained here is whole in every process: its step may call any part of it, its gradient "
+        "is that of the whole batch to the last term, and it is handed back as an ordinary model. "
+        "Shards keep none of the three without more work (docs/many-devices.md).",
         "Launch with plain data parallelism, for example `accelerate launch --multi_gpu`.",
     ),
     "T610": Code(
@@ -82,6 +84,13 @@ CODES = {
         "The launcher started several processes that share each run. They cannot also run several "
         "runs at a time (`--jobs`), nor all compute on one named GPU.",
         "Leave `--jobs` away or launch one process; set `train.device: auto`.",
+    ),
+    "T614": Code(
+        "a model cannot be compiled",
+        "`train.compile` hands what is trained to `torch.compile`, which needs a C++ compiler on "
+        "the CPU and does not know every operation.",
+        "Leave `train.compile` away: it changes the time, and not what is learnt but for rounding "
+        "and the random draws of dropout.",
     ),
     "T620": Code(
         "a method handed back nothing",
