@@ -86,7 +86,7 @@ def _follow(opened: Opened, planned: list[Planned]) -> None:
     runs = {(p.arm.label, p.seed): p for p in planned}
     with located(opened.job), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the first one says it
-        while (told := opened.processes.tell()) is not None:
+        while (told := opened.processes.task()) is not None:
             label, seed, seconds = told
             share_one(opened, runs[label, seed], Deadline(seconds))
 
@@ -164,13 +164,13 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: int, console: Console
         show = None if not console.quiet else False
         part = deadline.part(1 / (len(waiting) - i))
         if opened.sharing(one.arm.needs) is processes and processes.world > 1:
-            processes.tell([one.arm.label, one.seed, part.total and part.left()])
+            processes.task([one.arm.label, one.seed, part.total and part.left()])
         folder = run_one(opened, one, part, show)
         record = load_record(folder)
         first = record.metrics.get(opened.job.evaluate.metrics[0])
         found = f"{opened.job.evaluate.metrics[0]} {first.value:.4f} in" if first else "done in"
         console.print(f"{label}: {found} {show_seconds(record.cost.wall_s)}", highlight=False)
-    processes.tell(None)
+    processes.task(None)
 
 
 def _side_by_side(opened: Opened, waiting: list[Planned], jobs: int, deadline: Deadline) -> None:

@@ -89,7 +89,7 @@ class Gradient:
         model: nn.Module,
         params: Sequence[nn.Parameter],
         size: int,
-        world: int,
+        world: int = 1,
     ):
         self.accelerator, self.model, self.params = accelerator, model, list(params)
         self.world = world

@@ -53,18 +53,21 @@ class Processes:
 
     def __init__(self, rank: int = 0, world: int = 1, board: Board | None = None):
         self.rank, self.world, self.board = rank, world, board
-        self._turns = itertools.count()
+        self._task = self._turn = 0
 
     @property
     def main(self) -> bool:
         """Whether this process writes and speaks."""
         return self.rank == 0
 
-    def tell(self, value: Any = None) -> Any:
-        """The main process's value (JSON), in every process; all call it in the same order."""
+    def task(self, task: Any = None) -> Any:
+        """What is to be done next (JSON), as the main process says; None: nothing more."""
+        self._task, self._turn = self._task + 1, 0
+        return self._tell(f"task/{self._task}", task)
+
+    def _tell(self, key: str, value: Any) -> Any:
         if self.world == 1 or self.board is None:
             return value
-        key = f"turn/{next(self._turns)}"
         if not self.main:
             return self.board.wait(key)
         self.board.put(key, value)
@@ -72,16 +75,17 @@ class Processes:
 
     @contextmanager
     def main_first(self) -> Iterator[Turn]:
-        """The block is done by the main process, then by the others, who hear what it `said`."""
-        turn = Turn()
-        if self.world == 1 or self.board is None:
-            yield turn
-        elif self.main:
-            yield turn
-            self.tell(turn.said)
-        else:
-            turn.said = self.tell()
-            yield turn
+        """The block is done by the main process, then by the others, who hear what it `said`.
+
+        Within a task all come to their turns in the same order.
+        """
+        turn, key = Turn(), f"turn/{self._task}/{self._turn}"
+        self._turn += 1
+        if not self.main:
+            turn.said = self._tell(key, None)
+        yield turn
+        if self.main:
+            self._tell(key, turn.said)
 
     @contextmanager
     def together(self) -> Iterator[None]:
