@@ -87,8 +87,9 @@ def fit(
     CPU with the same number of threads the result is the same to the last bit.
 
     Raises RunError: T601 non-finite loss, T602 non-finite gradient, T603 nothing to train, T604 and
-    T605 a step that is none, T608 no data, R520 out of the memory budget, R521 disk full. Raises
-    Interrupted after Ctrl-C or SIGTERM, when the checkpoint has been written.
+    T605 a step that is none, T608 no data, T614 not to be compiled, R520 out of the memory budget,
+    R521 disk full. Raises Interrupted after Ctrl-C or SIGTERM, when the checkpoint has been
+    written.
     """
     parts = {"model": trainables} if isinstance(trainables, nn.Module) else dict(trainables)
     name = _free_name(ctx, name)
