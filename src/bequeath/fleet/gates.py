@@ -41,6 +41,7 @@ class Opened:
     graphs: dict[str, Graph] = field(default_factory=dict)
     varying: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    peak: int | None = None  # bytes a run holds, where a budget made the gate measure it
 
     @property
     def judge(self) -> Samples:
@@ -114,8 +115,12 @@ class Opened:
         return any(arm.needs.same_classes for arm in self.job.arms)
 
 
-def check_deep(job: Job) -> Opened:
-    """Open everything a job names. JobError with every problem found, each at its place."""
+def check_deep(job: Job, *, trial: bool = True) -> Opened:
+    """Open everything a job names. JobError with every problem found, each at its place.
+
+    trial: also hold the job's cost against its budget. What has passed that once, and is opened
+    again beside other runs, would measure those.
+    """
     basket = Problems()
     basket.extend(_folder(job))
     basket.extend(_device(job))
@@ -142,7 +147,8 @@ def check_deep(job: Job) -> Opened:
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     opened.notes += _remarks(opened)
-    basket.extend(cost.problems(opened))
+    if trial:
+        basket.extend(cost.problems(opened))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     return opened
