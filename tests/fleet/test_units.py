@@ -168,8 +168,12 @@ def test_the_width_follows_from_the_job_and_the_machine(tmp_path, monkeypatch):
     assert width_here(long, plan(long), "auto", 4).runs == 1
 
 
-@pytest.mark.parametrize("place", ["mars", "ray://", "ray:", "ray:host", "ray:host:port", ""])
-def test_a_place_that_is_none(place, tmp_path):
+@pytest.mark.parametrize(
+    "place",
+    ["mars", "ray://", "ray:", "ray:host", "ray:a:b", "", "ray:127.0.0.1:1", "ray://127.0.0.1:1"],
+)
+def test_a_place_that_is_none(place, tmp_path, monkeypatch):
+    monkeypatch.setattr("bequeath.fleet.executors.find_spec", lambda name: True)
     with pytest.raises(JobError) as caught:
         run_job(job(tmp_path / "out"), on=place, quiet=True)
     assert [p.code for p in caught.value.problems] == ["R533"]

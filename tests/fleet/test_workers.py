@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import pickle
 import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
-from ruamel.yaml import YAML
-from tiny_jobs import command, job, plain, result, runs
+from sweeps import ALL, CHANGES, PATIENCE, begin, same, trained, until
+from tiny_jobs import job, runs
 
 from bequeath.fleet import check_deep, run_job, worker
 from bequeath.fleet.folder import LOCK
@@ -24,63 +23,17 @@ from bequeath.fleet.worker import Task, alone, attempt, do
 from bequeath.kernel.errors import RunError
 from bequeath.train.budget import Deadline
 
-PATIENCE = 120.0
-CHANGES = {"seeds": 2, "train": {"epochs": 150, "checkpoint_every": 0.001}}
-ALL = {f"{arm}/seed-{seed}" for arm in ("kd", "ce") for seed in (0, 1)}
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory, _cache) -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BEQUEATH_CACHE", str(_cache))
-        out = tmp_path_factory.mktemp("undisturbed") / "out"
-        return run_job(job(out, **CHANGES), jobs=1, quiet=True)
-
-
-def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
-    path = folder / "job.yaml"
-    with path.open("w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(plain(**CHANGES), file)
-    return command("run", str(path), "--set", f"out={folder / 'out'}", "--jobs", "2", *more)
-
-
-def until(child: subprocess.Popen[str], holds: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not holds():
-        assert child.poll() is None, child.communicate()
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
-def trained(out: Path, after: int = 0) -> list[Path]:
-    """The checkpoints written after that time (ns)."""
-    found = []
-    for path in out.glob("work/*/seed-*/checkpoints/fit.safetensors"):
-        try:
-            found += [path] if path.stat().st_mtime_ns > after else []
-        except FileNotFoundError:  # its run has just been completed
-            continue
-    return found
-
 
 def workers(child: subprocess.Popen[str]) -> list[psutil.Process]:
     return [p for p in psutil.Process(child.pid).children() if "LokyProcess" in str(p.cmdline())]
 
 
-def same(out: Path, whole: Path) -> bool:
-    return all(
-        result(out, arm, seed) == result(whole, arm, seed)
-        for arm, seed in (name.split("/seed-") for name in ALL)
-    )
-
-
 @pytest.mark.slow
 def test_a_killed_worker_s_run_goes_on_in_another(tmp_path, undisturbed):
     out = tmp_path / "out"
-    child = begin(tmp_path)
-    until(child, lambda: len(trained(out)) == 2)
+    child = begin(tmp_path, "--jobs", "2")
+    until(child, lambda: trained(out) and len(workers(child)) == 2)
     before = workers(child)
-    assert len(before) == 2
     before[0].kill()
     _, said = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, said
@@ -96,15 +49,15 @@ def test_killed_then_stopped_then_done(tmp_path, undisturbed):
     """The parent is killed, then told to stop; each time no worker stays, and what they had is
     used."""
     out = tmp_path / "out"
-    child = begin(tmp_path)
-    until(child, lambda: len(trained(out)) == 2)
+    child = begin(tmp_path, "--jobs", "2")
+    until(child, lambda: trained(out) and len(workers(child)) == 2)
     left = workers(child)
     child.kill()
     child.communicate()
     assert psutil.wait_procs(left, timeout=PATIENCE)[1] == []
 
-    child, now = begin(tmp_path), time.time_ns()
-    until(child, lambda: len(trained(out, now)) == 2)
+    child, now = begin(tmp_path, "--jobs", "2"), time.time_ns()
+    until(child, lambda: trained(out, now) and len(workers(child)) == 2)
     left = workers(child)
     child.send_signal(signal.SIGTERM)
     _, said = child.communicate(timeout=PATIENCE)
@@ -118,11 +71,9 @@ def test_killed_then_stopped_then_done(tmp_path, undisturbed):
 
 def task(out: Path, **changes) -> Task:
     loaded = job(out)
-    import pickle
-
     names = tuple(name_of(one) for one in plan(check_deep(loaded)))
-    return Task(**{"job": pickle.dumps(loaded), "home": os.getcwd(), "runs": names, "threads": 1}
-                | changes)  # fmt: skip
+    usual = {"job": pickle.dumps(loaded), "home": str(Path.cwd()), "runs": names, "threads": 1}
+    return Task(**usual | changes)
 
 
 def test_what_is_complete_is_left_as_it_is(made, tmp_path):

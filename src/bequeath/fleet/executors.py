@@ -10,6 +10,7 @@ import os
 import pickle
 import re
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future, wait
@@ -32,6 +33,7 @@ from bequeath.kernel.files import write_text
 from bequeath.train.budget import Deadline
 
 PLACES = r"local|ray|ray:auto|ray:[\w.-]+:\d+|ray://[\w.-]+:\d+"
+KNOCK = 5.0  # seconds an address may take to answer
 Answer = Future[BaseException | None]
 
 
@@ -43,6 +45,12 @@ def check_place(on: str, jobs: Jobs) -> None:
     if on != "local" and find_spec("ray") is None:
         remedies = ("install it: `pip install 'bequeath[ray]'`", "or leave `--on` out")
         raise JobError(Problem("R532", "Ray is not installed", remedies=remedies))
+    address = re.search(r"([\w.-]+):(\d+)$", on)
+    if address is not None:
+        try:  # Ray itself would try for minutes
+            socket.create_connection((address[1], int(address[2])), KNOCK).close()
+        except (OSError, OverflowError) as error:
+            raise JobError(_no_cluster(on, str(error))) from None
     if launched() and (on != "local" or jobs not in ("auto", 1)):
         raise JobError(
             Problem(
@@ -244,7 +252,7 @@ def _ray(on: str) -> Iterator[None]:
         yield
         return
     place = on if on.startswith("ray://") else on.removeprefix("ray").removeprefix(":")
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     handler = signal.getsignal(signal.SIGTERM)
     try:
         if place:
@@ -253,14 +261,7 @@ def _ray(on: str) -> Iterator[None]:
             cores = joblib.cpu_count()
             ray.init("local", num_cpus=cores, include_dashboard=False, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise JobError(
-            Problem(
-                "R533",
-                f"no Ray cluster answers at `{on}`",
-                notes=tuple(str(error).strip().splitlines()[:1]),
-                remedies=("start one with `ray start --head`, or look at its address",),
-            )
-        ) from error
+        raise JobError(_no_cluster(on, str(error))) from error
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)  # Ray puts its own in its place
@@ -268,6 +269,15 @@ def _ray(on: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _no_cluster(on: str, said: str) -> Problem:
+    return Problem(
+        "R533",
+        f"no Ray cluster answers at `{on}`",
+        notes=tuple(said.strip().splitlines()[:1]),
+        remedies=("start one with `ray start --head`, or look at its address",),
+    )
 
 
 @contextmanager

@@ -88,9 +88,7 @@ def _measure_references(opened: Opened) -> None:
             measure_reference(opened, role)
 
 
-def _run_all(
-    opened: Opened, planned: list[Planned], jobs: Jobs, on: str, console: Console
-) -> None:
+def _run_all(opened: Opened, planned: list[Planned], jobs: Jobs, on: str, console: Console) -> None:
     job = opened.job
     waiting = [p for p in planned if missing_or_other(p.folder(job.out), p.key)]
     done = itertools.count(len(planned) - len(waiting) + 1)

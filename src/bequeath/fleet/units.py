@@ -175,9 +175,7 @@ def _finished(running: Iterable[Future[BaseException | None]]) -> set[Future]:
                 return found
 
 
-def _outcome(
-    future: Future[BaseException | None], pool: Pool
-) -> tuple[BaseException | None, bool]:
+def _outcome(future: Future[BaseException | None], pool: Pool) -> tuple[BaseException | None, bool]:
     """(what went wrong, whether it is only the worker that is gone).
 
     A worker that was told to stop, when we were not, is as good as lost: its run goes on elsewhere.
