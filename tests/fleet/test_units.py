@@ -14,6 +14,7 @@ import pytest
 import torch
 from tiny_jobs import job
 
+from bequeath import cli
 from bequeath.fleet import check_deep, run_job
 from bequeath.fleet.units import LIVES, Name, Unit, drive, name_of, plan, units_of
 from bequeath.fleet.width import Width, width_here
@@ -178,6 +179,13 @@ def test_a_place_that_is_none(place, tmp_path, monkeypatch):
         run_job(job(tmp_path / "out"), on=place, quiet=True)
     assert [p.code for p in caught.value.problems] == ["R533"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1e3", "²", "99999999"])
+def test_a_number_of_runs_that_is_none(jobs, capsys):
+    for arguments in (["run", "job.yaml"], ["reproduce", "nd"]):
+        assert cli.run_cli([*arguments, "--jobs", jobs]) == 2
+        assert "neither `auto` nor a number" in " ".join(capsys.readouterr().err.split())
 
 
 def test_without_ray_its_extra_is_named(tmp_path, monkeypatch):

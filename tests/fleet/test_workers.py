@@ -19,7 +19,7 @@ from tiny_jobs import job, runs
 from bequeath.fleet import check_deep, run_job, worker
 from bequeath.fleet.folder import LOCK
 from bequeath.fleet.units import name_of, plan
-from bequeath.fleet.worker import Task, alone, attempt, do
+from bequeath.fleet.worker import Task, attempt, do, holding
 from bequeath.kernel.errors import RunError
 from bequeath.train.budget import Deadline
 
@@ -103,7 +103,7 @@ def test_one_at_a_time_at_a_run(made, tmp_path, monkeypatch):
         assert [a.result() for a in asked] == [None, None]
     assert made_by == [1]
     monkeypatch.setattr(worker, "PATIENCE", 0.1)
-    with alone(one, out), pytest.raises(RunError) as caught:
+    with holding(one, out), pytest.raises(RunError) as caught:
         do(opened, [name_of(one)], 1, Deadline(None), False)
     assert caught.value.problem.code == "R531"
 

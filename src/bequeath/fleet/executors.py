@@ -28,7 +28,7 @@ from bequeath.fleet.one import Planned
 from bequeath.fleet.units import Pool, Unit
 from bequeath.fleet.width import Jobs, Width, launched, threads_before, width_here
 from bequeath.fleet.worker import GRACE, Task, attempt, do, stay_with
-from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.errors import JobError, Problem, RunError
 from bequeath.kernel.files import write_text
 from bequeath.train.budget import Deadline
 
@@ -43,8 +43,8 @@ def check_place(on: str, jobs: Jobs) -> None:
         remedies = ("say `local`, `ray`, `ray:auto`, `ray:HOST:PORT` or `ray://HOST:PORT`",)
         raise JobError(Problem("R533", f"there is no place `{on}` to run on", remedies=remedies))
     if on != "local" and find_spec("ray") is None:
-        remedies = ("install it: `pip install 'bequeath[ray]'`", "or leave `--on` out")
-        raise JobError(Problem("R532", "Ray is not installed", remedies=remedies))
+        extra = ("install it: `pip install 'bequeath[ray]'`", "or leave `--on` out")
+        raise JobError(Problem("R532", "Ray is not installed", remedies=extra))
     address = re.search(r"([\w.-]+):(\d+)$", on)
     if address is not None:
         try:  # Ray itself would try for minutes
@@ -229,7 +229,18 @@ class OnRay:
     def lost(self, error: BaseException) -> bool:
         from ray.exceptions import RayError, RayTaskError
 
-        return isinstance(error, RayError) and not isinstance(error, RayTaskError)
+        if not isinstance(error, RayTaskError):
+            return isinstance(error, RayError)
+        if "failed to import on the worker" in str(error):  # our function itself: no bequeath
+            raise RunError(
+                Problem(
+                    "R534",
+                    "a worker cannot load bequeath",
+                    notes=(str(error).strip().splitlines()[-1],),
+                    remedies=("install the same bequeath on all machines of the cluster",),
+                )
+            ) from None
+        return False
 
     def stop(self) -> None:
         import ray

@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,23 +79,26 @@ def do(
     RunError R531 when another process stays at one of them, R534 when what this process reads is
     not what the runs were planned with.
     """
+    out = opened.job.out
     planned = {(one.arm.label, one.seed): one for one in plan(opened)}
-    with limited(threads):
-        for i, name in enumerate(runs):
-            one = planned[name.label, name.seed]
-            if name_of(one) != name:
-                raise RunError(_other_data(name))
-            with alone(one, opened.job.out):
-                if missing_or_other(one.folder(opened.job.out), one.key):
-                    run_one(opened, one, deadline.part(1 / (len(runs) - i)), show)
+    mine = [planned[name.label, name.seed] for name in runs]
+    for name, one in zip(runs, mine, strict=True):
+        if name_of(one) != name:
+            raise RunError(_other_data(name))
+    with limited(threads), ExitStack() as held:
+        for one in mine:
+            held.enter_context(holding(one, out))
+        left = [one for one in mine if missing_or_other(one.folder(out), one.key)]
+        for i, one in enumerate(left):
+            run_one(opened, one, deadline.part(1 / (len(left) - i)), show)
 
 
 @contextmanager
-def alone(planned: Planned, out: Path) -> Iterator[None]:
+def holding(planned: Planned, out: Path) -> Iterator[None]:
     """Hold a run for this process. The lock lies beside its scratch, and goes with it."""
     work = planned.work(out)
     work.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work.with_name(f".{work.name}.lock"), timeout=PATIENCE)
+    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout:
