@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from bequeath.evidence.judge import Judgement
@@ -59,18 +59,21 @@ def run(
     job: Job | str | Path | Mapping[str, Any],
     *,
     fresh: bool = False,
-    jobs: int = 1,
+    jobs: int | Literal["auto"] = "auto",
+    on: str = "local",
     quiet: bool = False,
     allow_code: bool = False,
 ) -> Path:
     """Do a job (or the one in a file or dict) and return its output folder.
 
-    What an earlier run of the same job left is used, unless `fresh`. jobs: processes at a time.
+    What an earlier run of the same job left is used, unless `fresh`. jobs: runs at a time.
+    on: `local`, or a Ray cluster (`ray`, `ray:auto`, `ray:HOST:PORT`, `ray://HOST:PORT`).
     Raises JobError before anything heavy, RunError after.
     """
     from bequeath.fleet import run_job
 
-    return run_job(_loaded(job, allow_code), fresh=fresh, jobs=jobs, quiet=quiet)
+    loaded = _loaded(job, allow_code)
+    return run_job(loaded, fresh=fresh, jobs=jobs, on=on, quiet=quiet)
 
 
 def check(
@@ -88,11 +91,21 @@ def check(
     return loaded
 
 
-def reproduce(name: str, *, scale: str = "smoke", out: str | Path | None = None) -> Judgement:
-    """Run the published claim `name` at a scale (smoke, small, paper) and judge it."""
+def reproduce(
+    name: str,
+    *,
+    scale: str = "smoke",
+    out: str | Path | None = None,
+    jobs: int | Literal["auto"] = "auto",
+    on: str = "local",
+) -> Judgement:
+    """Run the published claim `name` at a scale (smoke, small, paper) and judge it.
+
+    jobs, on: as for `run`.
+    """
     from bequeath.fleet import reproduce as reproduce_claim
 
-    return reproduce_claim(name, scale, out)
+    return reproduce_claim(name, scale, out, jobs=jobs, on=on)
 
 
 def _loaded(job: Job | str | Path | Mapping[str, Any], allow_code: bool) -> Job:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ HELP = """Move knowledge between models, and prove what came of it.
 
 A job file says what you own and what you want: `bequeath run job.yaml`. Begin with `bequeath demo`.
 """
+MOST_JOBS = 10_000
 MOST = 100  # problems printed; `--json` has them all
 EPILOG = "Exit codes: 0 done, 1 the run failed, 2 the job is wrong, 130 interrupted (run it again \
 to go on)."
@@ -42,6 +43,13 @@ AllowCode = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 Want = Annotated[str | None, typer.Option(metavar="FAMILY", help="Only this family.")]
+Jobs = Annotated[
+    str, typer.Option(metavar="N|auto", help="Runs at a time; auto decides by job and machine.")
+]
+On = Annotated[
+    str,
+    typer.Option(metavar="PLACE", help="local, ray, ray:auto, ray:HOST:PORT or ray://HOST:PORT."),
+]
 Out = Annotated[Path | None, typer.Option(metavar="FOLDER", help="Where the result goes.")]
 
 
@@ -69,20 +77,22 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; else go on where it stopped.")
     ] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Jobs = "auto",
+    on: On = "local",
     seeds: Annotated[int | None, typer.Option(min=1, help="How many seeds.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     allow_code: AllowCode = False,
 ) -> None:
     """Do a job: train, measure, compare, report."""
     more = [f"seeds={seeds}"] if seeds is not None else []
+    at_a_time = _jobs(jobs)
     loaded = _load(job, [*(overrides or []), *more], allow_code)
     from bequeath.train.processes import hush, launched
 
     hush()
     from bequeath.fleet import run_job
 
-    done = run_job(loaded, fresh=fresh, jobs=jobs, quiet=quiet)
+    done = run_job(loaded, fresh=fresh, jobs=at_a_time, on=on, quiet=quiet)
     if launched().main:
         _done(done)
 
@@ -244,11 +254,14 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="The claim, e.g. nd.")],
     scale: Annotated[Scale, typer.Option(help="How much of the published work.")] = Scale.smoke,
     out: Out = None,
+    jobs: Jobs = "auto",
+    on: On = "local",
 ) -> None:
     """Test a published claim."""
+    at_a_time = _jobs(jobs)
     from bequeath.fleet import reproduce as reproduce_claim
 
-    reproduce_claim(name, scale.value, out)
+    reproduce_claim(name, scale.value, out, jobs=at_a_time, on=on)
 
 
 @app.command()
@@ -319,6 +332,16 @@ def _load(path: Path, overrides: Sequence[str], allow_code: bool) -> Job:
     from bequeath.job.api import load_job
 
     return load_job(path, overrides, allow_code=allow_code)
+
+
+def _jobs(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if text.isascii() and text.isdigit() and 0 < int(text) <= MOST_JOBS:
+        return int(text)
+    raise typer.BadParameter(
+        f"`{text}` is neither `auto` nor a number from 1 to {MOST_JOBS}", param_hint="--jobs"
+    )
 
 
 def _past_verdicts() -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sweeps import CHANGES
 from tiny_jobs import SECRET, job
 
 from bequeath.fleet import evaluate, run_job
@@ -41,3 +42,12 @@ def made(tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> Path:
         patch.setenv("HF_TOKEN", SECRET)
         patch.setenv("MY_PASSWORD", SECRET)
         return run_job(job(tmp_path_factory.mktemp("made") / "out"), quiet=True)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, _cache: Path) -> Path:
+    """The sweep of `sweeps.py`, run by run in one process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEQUEATH_CACHE", str(_cache))
+        out = tmp_path_factory.mktemp("undisturbed") / "out"
+        return run_job(job(out, **CHANGES), jobs=1, quiet=True)

@@ -54,6 +54,7 @@ def problems(opened: Opened) -> Iterator[Problem]:
     estimates = {arm.label: estimate(opened, arm) for arm in job.arms}
     total = len(job.seeds) * sum(e.seconds for e in estimates.values())
     memory = max(e.memory for e in estimates.values())
+    opened.peak = memory
     costly = max(estimates, key=lambda label: estimates[label].seconds)
     opened.notes.append(
         f"about {show_seconds(total)} for {len(job.seeds) * len(job.arms)} runs, "
@@ -93,12 +94,7 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
 
     The trials leave nothing behind: their folder is temporary, and every run seeds itself anew.
     """
-    train = opened.job.train
-    batch = train.batch_size * train.accumulate * opened.sharing(arm.needs).world
-    data = opened.data_for(arm)
-    graphs = [len(opened.graphs[role].train) for role in arm.needs.graphs]
-    n = len(data) if data is not None else max(graphs, default=batch)
-    steps = train.steps if train.steps is not None else train.epochs * -(-n // batch)
+    steps = steps_of(opened, arm)
     with peak_memory(opened.device) as peak:
         _trial(opened, arm, 1)  # what only the first step costs: libraries loaded, memory taken
         short, long = _trial(opened, arm, SHORT), _trial(opened, arm, LONG)
@@ -107,6 +103,16 @@ def estimate(opened: Opened, arm: Arm) -> Estimate:
     if each <= 0:  # steps too short to be told from the rest
         each = long / LONG
     return Estimate(short + each * max(0, steps - SHORT), peak.resident, steps)
+
+
+def steps_of(opened: Opened, arm: Arm) -> int:
+    """Optimizer steps of one run of an arm, as far as the job says."""
+    train = opened.job.train
+    batch = train.batch_size * train.accumulate * opened.sharing(arm.needs).world
+    data = opened.data_for(arm)
+    graphs = [len(opened.graphs[role].train) for role in arm.needs.graphs]
+    n = len(data) if data is not None else max(graphs, default=batch)
+    return train.steps if train.steps is not None else train.epochs * -(-n // batch)
 
 
 def _trial(opened: Opened, arm: Arm, steps: int) -> float:

@@ -53,6 +53,8 @@ class Opened:
         trains = any(need.trains for need in needs.models.values())
         return self.processes if trains else ALONE
 
+    peak: int | None = None  # bytes a run holds, where a budget made the gate measure it
+
     @property
     def judge(self) -> Samples:
         """The data set that judges. Its labels are for the evaluator alone. KeyError without one:
@@ -125,10 +127,12 @@ class Opened:
         return any(arm.needs.same_classes for arm in self.job.arms)
 
 
-def check_deep(job: Job, processes: Processes = ALONE) -> Opened:
+def check_deep(job: Job, processes: Processes = ALONE, *, trial: bool = True) -> Opened:
     """Open everything a job names. JobError with every problem found, each at its place.
 
-    The job of what is returned has its `train.precision` decided.
+    The job of what is returned has its `train.precision` decided. trial: also hold the job's cost
+    against its budget. What has passed that once, and is opened again beside other runs, would
+    measure those.
     """
     basket = Problems()
     basket.extend(_folder(job))
@@ -158,7 +162,8 @@ def check_deep(job: Job, processes: Processes = ALONE) -> Opened:
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     opened.notes += _remarks(opened)
-    basket.extend(cost.problems(opened))
+    if trial:
+        basket.extend(cost.problems(opened))
     basket.found = job.located(basket.found)
     basket.raise_if_any()
     return opened

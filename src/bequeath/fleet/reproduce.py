@@ -14,6 +14,7 @@ from bequeath.evidence.judge import Judgement, judge
 from bequeath.evidence.record import find_runs, load_records
 from bequeath.evidence.verdicts import save_judgement
 from bequeath.fleet.sweep import run_job
+from bequeath.fleet.width import Jobs
 from bequeath.job.api import load_job
 from bequeath.job.job import Job
 from bequeath.kernel.errors import JobError, Problem
@@ -28,13 +29,16 @@ def reproduce(
     *,
     claims: Path | None = None,
     evidence: Path | None = None,
+    jobs: Jobs = "auto",
+    on: str = "local",
     quiet: bool = False,
 ) -> Judgement:
     """Run the claim `name` at `smoke`, `small` or `paper` and store its judgement.
 
     The real data of the larger scales are looked for in the folder BEQUEATH_DATA names. out: where
     the runs go (default runs/claims/ID-SCALE; a stopped one goes on). evidence: where the judgement
-    goes (default: evidence/ of the checkout, else `out`). JobError J153 to J156.
+    goes (default: evidence/ of the checkout, else `out`). jobs, on: as for `run_job`.
+    JobError J153 to J156.
     """
     home = claims or claims_folder()
     claim = find_claim(name, home)
@@ -44,9 +48,9 @@ def reproduce(
     made: dict[str, Path] = {}
     for part in scale_jobs(claim, scale, data)[0]:
         job = scale_jobs(claim, scale, data, made)[0][part]
-        made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), quiet)
+        made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), jobs, on, quiet)
     job = scale_jobs(claim, scale, data, made)[1]
-    run_job(load_job(job, [f"out={folder}"], name=claim.id), quiet=quiet)
+    run_job(load_job(job, [f"out={folder}"], name=claim.id), jobs=jobs, on=on, quiet=quiet)
     records = load_records(find_runs(folder))
     found = compare(folder, claim.primary, claim.margin, claim.baseline)
     judgement = judge(claim, found, records, cast(Scale, scale))
@@ -57,9 +61,9 @@ def reproduce(
     return judgement
 
 
-def _prepare(job: Job, quiet: bool) -> Path:
+def _prepare(job: Job, jobs: Jobs, on: str, quiet: bool) -> Path:
     """Run a job of one arm; -> the folder of its runs, by seed."""
-    return run_job(job, quiet=quiet) / "runs" / job.arms[0].label
+    return run_job(job, jobs=jobs, on=on, quiet=quiet) / "runs" / job.arms[0].label
 
 
 def claims_folder() -> Path:

@@ -22,7 +22,7 @@ def lay_out(model: nn.Module, device: torch.device) -> None:
     if device.type == "cuda":
         for part in model.modules():
             if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
-                part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                part.to(memory_format=torch.channels_last)
 
 
 def compiled(parts: Iterable[nn.Module]) -> list[nn.Module]:

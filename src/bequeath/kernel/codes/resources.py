@@ -75,6 +75,37 @@ CODES = {
         "complete before is untouched, and nothing half-written is left.",
         "Free some space, then run the same command again: it goes on.",
     ),
+    "R530": Code(
+        "workers were lost again and again",
+        "The process of a run ended without a word, or its machine went away, and so it did when "
+        "the run was started again. Most often the system has ended it because memory ran out.",
+        "Run the same command again with fewer runs at a time (`--jobs 1`); it goes on from the "
+        "last checkpoints.",
+    ),
+    "R531": Code(
+        "another process is still at a run",
+        "Two processes at one run would spoil each other's checkpoints. The lock goes when its "
+        "holder ends, however it ends, so there is one.",
+        "Wait for that process, or end it; then run the same command again.",
+    ),
+    "R532": Code(
+        "Ray is missing",
+        "Runs on several machines are handed out by Ray, which is not installed here.",
+        "Install the extra: `pip install 'bequeath[ray]'`.",
+    ),
+    "R533": Code(
+        "no such place to run",
+        "`--on` names this machine (`local`) or a Ray cluster: `ray` starts one here, `ray:auto` "
+        "is the one that is running, `ray:HOST:PORT` and `ray://HOST:PORT` are others.",
+        "Correct the place, or start a cluster with `ray start --head`.",
+    ),
+    "R534": Code(
+        "a worker sees other files",
+        "Runs on several machines read the models and data and write their results under the same "
+        "paths. On the machine that is named these are missing, or hold something else, or its "
+        "bequeath is another.",
+        "Let `out` and the data lie on a file system that all machines share, under one path.",
+    ),
     "R561": Code(
         "the record of a run cannot be read",
         "`record.json` is missing, damaged or no run record. It is written whole, so it was "
