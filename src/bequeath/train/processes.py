@@ -102,7 +102,10 @@ class Processes:
             self.board.meet(self.rank, self.world)
         except BaseException as error:
             watcher.stop()
-            raise self._failed(error) from (None if isinstance(error, BequeathError) else error)
+            said = self._failed(error)
+            if said is error:
+                raise
+            raise said from None
         watcher.stop()
 
     def _failed(self, error: BaseException) -> BaseException:
@@ -183,7 +186,7 @@ class Board:
         """A connection of its own to the launcher's store, and keys that no other job has used."""
         from torch.distributed import PrefixStore, TCPStore
 
-        host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        host, port = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ["MASTER_PORT"])
         again = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
         prefix = f"bequeath/{again}/{next(cls._opened)}"
         return cls(PrefixStore(prefix, TCPStore(host, port, is_master=False)))

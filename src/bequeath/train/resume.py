@@ -85,9 +85,15 @@ def align(run: _Fit) -> None:
     if run.world > 1:
         from accelerate.utils import broadcast_object_list
 
-        state = broadcast_object_list([seeds.capture()])[0]
+        state = seeds.capture()
+        if "cuda" in state:  # each has a device of its own
+            state["cuda"] = torch.cuda.get_rng_state()
+        state = broadcast_object_list([state])[0]
+        cuda = state.pop("cuda", None)
         if not run.main:
             seeds.restore(state)
+            if cuda is not None:
+                torch.cuda.set_rng_state(cuda)
 
 
 def take(run: _Fit, done: bool, seconds: float) -> dict[str, Any]:
