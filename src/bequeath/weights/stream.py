@@ -11,6 +11,7 @@ written (`merge.py`).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -42,6 +43,7 @@ TORCH = {
 }
 CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
+FLUSH = 1 << 25  # bytes written after which they are sent to the disk
 
 
 @dataclass(frozen=True)
@@ -84,57 +86,67 @@ def stream(
     with ExitStack() as stack:
         reader = stack.enter_context(_reader(job, drop))
         stack.enter_context(one_thread_each())
-        pool = stack.enter_context(_pool(workers))
-        window = Window(pool, 2 * workers)
+        window = Window(stack.enter_context(_pool(workers)), 2 * workers)
+        measurer, flusher = (stack.enter_context(_pool(1)) for _ in range(2))
+        _keep_freed_memory()
         try:
             for output in outputs:
-                path = folder / output.name
-                with path.open("wb", buffering=0) as file:
-                    writer = Writer(file.fileno(), output)
-                    for name in output.offsets:
-                        _tensor(job, name, reader, writer, window, aligned(chunk), progress)
+                with (folder / output.name).open("wb", buffering=0) as file, window.emptied():
+                    writer = Writer(file.fileno(), output, flusher)
+                    wholes = [OnDisk(job, n, reader, window, aligned(chunk)) for n in output.offsets]
+                    for whole, measured in _one_ahead(measurer, partial(_measure, job), wholes):
+                        _write(job, whole, measured, writer, progress or (lambda written: None))
                         if reader.drop:
-                            window.then(partial(reader.done, name))
+                            window.then(partial(reader.done, whole.name))
                     window.drain()
                     writer.finish()
         except OSError as error:
             raise RunError(_disk(folder, error)) from error
 
 
-def _tensor(
-    job: Job,
-    name: str,
-    reader: Reader,
-    writer: Writer,
-    window: Window,
-    chunk: int,
-    progress: Callable[[int], None] | None,
+def _one_ahead(
+    other: ThreadPoolExecutor, work: Callable[[OnDisk], T], items: Sequence[OnDisk]
+) -> Iterator[tuple[OnDisk, T]]:
+    """Each item with `work(item)`, which for the next one is already done by the other thread: so
+    that the pool has something to do while the last parts of a tensor are measured."""
+    ahead: deque[tuple[OnDisk, Future[T]]] = deque()
+    for item in items:
+        ahead.append((item, other.submit(work, item)))
+        if len(ahead) > 2:
+            item, future = ahead.popleft()
+            yield item, future.result()
+    for item, future in ahead:
+        yield item, future.result()
+
+
+def _measure(job: Job, whole: OnDisk) -> Any:
+    if job.rule.measure is None or not whole.merged or whole.size == 0:
+        return None
+    return job.rule.measure(whole, job.settings[whole.name])
+
+
+def _write(
+    job: Job, whole: OnDisk, measured: Any, writer: Writer, tell: Callable[[int], None]
 ) -> None:
     """Hand all parts of a tensor's result to the window."""
-    tell = progress or (lambda written: None)
-    slot = reader.reference.slots[name]
+    name, slot, window, reader = whole.name, whole.slot, whole.window, whole.reader
 
     def copy(start: int, length: int) -> None:
         tell(writer.put(name, start, reader.raw(slot, start, length)))
 
-    if slot.dtype not in FLOATS:
+    if not whole.merged:
         for start in range(0, slot.length, COPY):
-            length = min(COPY, slot.length - start)
-
-            window.add(partial(copy, start, length))
+            window.add(partial(copy, start, min(COPY, slot.length - start)))
         return
-    whole = OnDisk(job, name, reader, window, chunk)
-    if whole.size == 0:
-        return
-    settings = job.settings[name]
-    measured = job.rule.measure(whole, settings) if job.rule.measure else None
-    dtype = TORCH[job.dtypes[name]]
+    settings, dtype = job.settings[name], TORCH[job.dtypes[name]]
 
     def make(part: Part) -> None:
         out = job.rule.combine(part, settings, measured)
-        _check_range(out, dtype, name)
-        data = out.to(dtype).contiguous().view(torch.uint8).numpy()
-        tell(writer.put(name, part.start * dtype.itemsize, data.data))
+        data = out.to(dtype).contiguous()
+        if not _finite(data):
+            raise RunError(_too_large(out, dtype, name))
+        raw = data.view(torch.uint8).numpy()
+        tell(writer.put(name, part.start * dtype.itemsize, raw.data))
 
     for number in range(whole.parts):
         window.add(partial(whole.only, number, make))
@@ -145,18 +157,20 @@ class OnDisk:
 
     def __init__(self, job: Job, name: str, reader: Reader, window: Window, chunk: int):
         self.name, self.seed, self.chunk = name, job.seed, chunk
-        self._reader, self._window = reader, window
-        slot = reader.reference.slots[name]
-        self.size = slot.length // TORCH[slot.dtype].itemsize
+        self.reader, self.window = reader, window
+        self.slot = reader.reference.slots[name]
+        self.merged = self.slot.dtype in FLOATS  # others are copied
+        self.size = self.slot.length // TORCH[self.slot.dtype].itemsize if self.merged else 0
         self.parts = -(-self.size // chunk)
+        self.models, self.itemsize = len(job.models), reader.compute.itemsize
 
     def each(self, look: Callable[[Part], T]) -> Iterator[T]:
-        return self._window.map(lambda number: self.only(number, look), self.parts)
+        return self.window.map(lambda number: self.only(number, look), self.parts)
 
     def only(self, number: int, look: Callable[[Part], T]) -> T:
         start = number * self.chunk
         stop = min(start + self.chunk, self.size)
-        return look(self._reader.part(self.name, start, stop))
+        return look(self.reader.part(self.name, start, stop))
 
 
 class Reader:
@@ -190,10 +204,8 @@ class Reader:
         buffer = self._buffer(number, (stop - start) * dtype.itemsize)
         self._fill(buffer, slot, start * dtype.itemsize)
         x = torch.frombuffer(buffer, dtype=dtype).to(self.compute)
-        # A sum is the cheapest look at every element: it is finite only if all of them are. It
-        # may overflow by itself, so what it suspects is looked at again.
-        if not x.sum().isfinite() and not (fine := x.isfinite()).all():
-            raise RunError(_not_a_number(model, name, slot, start, x, fine))
+        if not _finite(x):
+            raise RunError(_not_a_number(model, name, slot, start, x))
         return x
 
     def _buffer(self, number: int, length: int) -> memoryview:
@@ -213,10 +225,16 @@ class Reader:
 
 
 class Writer:
-    """One output file: the header, then bytes at the places of its tensors."""
+    """One output file: the header, then bytes at the places of its tensors.
 
-    def __init__(self, fd: int, output: OutputFile):
-        self.fd, self.output = fd, output
+    What was written goes to the disk while the rest is made: left to the system, most of it would
+    wait for the end.
+    """
+
+    def __init__(self, fd: int, output: OutputFile, flusher: ThreadPoolExecutor):
+        self.fd, self.output, self.flusher = fd, output, flusher
+        self._lock, self._unflushed = threading.Lock(), 0
+        self._flushing: Future[None] | None = None
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(fd, 0, output.nbytes)  # a full disk says so now
         _write_all(fd, memoryview(output.header), 0)
@@ -224,10 +242,22 @@ class Writer:
     def put(self, name: str, start: int, data: memoryview) -> int:
         """Bytes from byte `start` of a tensor on; returns how many."""
         _write_all(self.fd, data, self.output.offsets[name] + start)
+        with self._lock:
+            self._unflushed += len(data)
+            if self._unflushed >= FLUSH and (not self._flushing or self._flushing.done()):
+                self._flushed()
+                self._unflushed = 0
+                self._flushing = self.flusher.submit(os.fsync, self.fd)
         return len(data)
 
     def finish(self) -> None:
+        self._flushed()
         os.fsync(self.fd)
+
+    def _flushed(self) -> None:
+        """Waits for it; an error of the disk is told only once, and comes out here."""
+        if self._flushing:
+            self._flushing.result()
 
 
 class Window:
@@ -268,6 +298,16 @@ class Window:
         while self.pending:
             self.pending.popleft().result()
 
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """On the way out nothing is at work any more, also where something failed: a file may be
+        closed then."""
+        try:
+            yield
+        except BaseException:
+            self.pool.shutdown(cancel_futures=True)
+            raise
+
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
@@ -278,6 +318,16 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Parts are of one size, and each needs memory that the one before has just given back.
+
+    glibc returns what is free to the system above twice the largest block that was ever freed, at
+    most 64 MB; the system then clears each page anew, which took two thirds of a merge. A large
+    block that is freed untouched raises the border. Elsewhere this does nothing.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 @contextmanager
@@ -301,6 +351,8 @@ def _reader(job: Job, drop: bool | None) -> Iterator[Reader]:
         for path in (file for model in models for file in model.files):
             if path not in files:
                 files[path] = os.open(path, os.O_RDONLY)
+                if hasattr(os, "posix_fadvise"):  # the system then reads further ahead
+                    os.posix_fadvise(files[path], 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield Reader(job, files, drop)
     finally:
         for fd in files.values():
@@ -325,24 +377,26 @@ def _write_all(fd: int, data: memoryview, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _check_range(out: Tensor, dtype: torch.dtype, name: str) -> None:
+def _finite(x: Tensor) -> bool:
+    # A sum is the cheapest look at every element: it is finite only if all of them are. It may
+    # overflow by itself, so what it suspects is looked at again.
+    return math.isfinite(x.sum().item()) or bool(x.isfinite().all())
+
+
+def _too_large(out: Tensor, dtype: torch.dtype, name: str) -> Problem:
     low, high = torch.aminmax(out)
-    most = torch.finfo(dtype).max
-    if not (low >= -most and high <= most):  # NaN too
-        raise RunError(
-            Problem(
-                "W851",
-                f"tensor `{name}` of the result does not fit into {dtype}",
-                notes=(f"its values go from {low.item():.3g} to {high.item():.3g}",),
-                remedies=("smaller weights or `lambda`", "another `dtype`: bfloat16 or float32"),
-            )
-        )
+    return Problem(
+        "W851",
+        f"tensor `{name}` of the result does not fit into {dtype}",
+        notes=(f"its values go from {low.item():.3g} to {high.item():.3g}",),
+        remedies=("smaller weights or `lambda`", "another `dtype`: bfloat16 or float32"),
+    )
 
 
 def _not_a_number(
-    model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor, fine: Tensor
+    model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor
 ) -> Problem:
-    wrong = int((~fine).nonzero()[0])
+    wrong = int((~x.isfinite()).nonzero()[0])
     place, left = [], start + wrong
     for size in reversed(slot.shape):
         left, here = divmod(left, size)
