@@ -1,12 +1,14 @@
 """Random masks that are a function of (seed, tensor, model, position), however a tensor is cut.
 
 numpy's PCG64DXSM can be set forward by any number of steps, so what belongs to a position can be
-had without what comes before. ALIGN elements take one 64-bit number and then 16 bits each of the
-stream whose seed is the digest of the seed, the tensor's name and the model's number.
+had without what comes before. The stream's seed is the digest of the seed, the tensor's name and
+the model's number.
 
-An element stays where its 16 bits, as a whole number, are below t. For a density that is no
-multiple of 2^-16 the first number of each ALIGN elements decides whether the t above or the t
-below is theirs, in the proportion that makes the probability of each element the density exactly.
+An element has eight bits of the stream and stays where they, as a whole number, are below a border.
+For a density that is no multiple of 1/256 the border is the one above or the one below, by 16 more
+bits that GROUP elements share, in the proportion that makes the probability of each element the
+density (to 2^-24). That they share them moves the variance of what stays by less than one part in
+a thousand at densities from 0.05 to 0.95.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from bequeath.weights.rule import ALIGN
 if TYPE_CHECKING:
     from torch import Tensor, dtype
 
-_STEPS = 1 + ALIGN // 4  # 64-bit numbers for ALIGN elements
+GROUP = 16  # elements, ALIGN / GROUP positions apart, so that comparing runs over whole rows
+_BORDERS = ALIGN // GROUP // 4  # 64-bit numbers for ALIGN elements: of their borders,
+_STEPS = _BORDERS + ALIGN // 8  # and in all
 
 
 def stream_key(seed: int, name: str, model: int) -> int:
@@ -28,10 +32,7 @@ def stream_key(seed: int, name: str, model: int) -> int:
 
 
 def random_mask(key: int, start: int, n: int, density: float, kind: dtype | None = None) -> Tensor:
-    """1 with probability `density`, else 0, for positions `start` and on: [n], float32 or `kind`.
-
-    A density between 1 - 2^-16 and 1 is taken as 1 - 2^-16 or a little less.
-    """
+    """1 with probability `density`, else 0, for positions `start` and on: [n], float32 or `kind`."""
     import numpy as np
     import torch
 
@@ -39,8 +40,12 @@ def random_mask(key: int, start: int, n: int, density: float, kind: dtype | None
     blocks = -(-(skip + n) // ALIGN)
     bits = np.random.PCG64DXSM(key).advance(first * _STEPS)
     words = bits.random_raw(blocks * _STEPS).astype("<u8", copy=False).reshape(blocks, _STEPS)
-    below = np.floor(density * 2**16 + words[:, :1] * 2.0**-64).clip(0, 2**16 - 1)
-    border = torch.from_numpy((below - 2**15).astype(np.int16))
-    numbers = torch.from_numpy(words[:, 1:].view("<i2"))  # from -2^15 on, as the border
-    kept = numbers.lt_(border).to(kind or torch.float32)  # in place: no pass over truth values
-    return kept.flatten()[skip : skip + n]
+    # The border is that of the rarer of the two, at most 128: signed bytes begin at -128.
+    whole, share = divmod(round(min(density, 1 - density) * 2**24), 2**16)
+    border = (words[:, :_BORDERS].view("<u2") < share).view(np.int8)
+    border += np.int8(whole - 128)
+    numbers = torch.from_numpy(words[:, _BORDERS:].view(np.int8).reshape(blocks, GROUP, -1))
+    against = torch.from_numpy(border).unsqueeze(1)
+    # In place, and so without a pass over truth values, which torch turns to numbers slowly.
+    kept = numbers.lt_(against) if density <= 0.5 else numbers.ge_(against)
+    return kept.to(kind or torch.float32).flatten()[skip : skip + n]

@@ -138,13 +138,11 @@ def _count(
         found = magnitudes(part)
         answers = []
         for column, prefix in groups:
-            x = found[column]
-            whole_number = x.view(torch.int32 if x.element_size() == 4 else torch.int64)
+            x = found[column].numpy()  # its choice of some elements takes a quarter of torch's time
+            numbers = x.view(f"i{x.itemsize}")
             if not first:
-                whole_number = whole_number[(whole_number >> (shift + width)) == prefix]
-            digits = whole_number >> shift if shift else whole_number
-            if not first:
-                digits = digits & ((1 << width) - 1)
+                numbers = numbers[numbers >> (shift + width) == prefix] & ((1 << width) - 1 << shift)
+            digits = torch.from_numpy(numbers >> shift)
             answers.append(torch.bincount(digits, minlength=1 << width))
         return answers
 
@@ -164,8 +162,8 @@ def _ties(
     values = sorted({(column, b.value) for (column, _), b in borders.items() if b.ties_below})
 
     def look(part: Part) -> list[int]:
-        found = magnitudes(part)
-        return [int(found[column].eq(value).count_nonzero()) for column, value in values]
+        found = [x.numpy() for x in magnitudes(part)]
+        return [int((found[column] == value).sum()) for column, value in values]
 
     rows = list(whole.each(look))
     return {key: [row[i] for row in rows] for i, key in enumerate(values)}

@@ -162,15 +162,17 @@ class OnDisk:
         self.merged = self.slot.dtype in FLOATS  # others are copied
         self.size = self.slot.length // TORCH[self.slot.dtype].itemsize if self.merged else 0
         self.parts = -(-self.size // chunk)
+        self.checked = False
         self.models, self.itemsize = len(job.models), reader.compute.itemsize
 
     def each(self, look: Callable[[Part], T]) -> Iterator[T]:
-        return self.window.map(lambda number: self.only(number, look), self.parts)
+        yield from self.window.map(lambda number: self.only(number, look), self.parts)
+        self.checked = True
 
     def only(self, number: int, look: Callable[[Part], T]) -> T:
         start = number * self.chunk
         stop = min(start + self.chunk, self.size)
-        return look(self.reader.part(self.name, start, stop))
+        return look(self.reader.part(self.name, start, stop, self.checked))
 
 
 class Reader:
@@ -182,11 +184,14 @@ class Reader:
         self.compute = TORCH[job.compute]
         self._own = threading.local()
 
-    def part(self, name: str, start: int, stop: int) -> Part:
-        job = self.job
-        base = None if job.base is None else self._read(job.base, -1, name, start, stop)
-        found = (self._read(m, i, name, start, stop) for i, m in enumerate(job.models))
-        return Part(start, base, tuple(found))
+    def part(self, name: str, start: int, stop: int, checked: bool) -> Part:
+        """checked: every number was seen to be finite before."""
+
+        def read(model: Checkpoint, number: int) -> Tensor:
+            return self._read(model, number, name, start, stop, checked)
+
+        base = None if self.job.base is None else read(self.job.base, -1)
+        return Part(start, base, tuple(read(m, i) for i, m in enumerate(self.job.models)))
 
     def raw(self, slot: Slot, start: int, length: int) -> memoryview:
         return self._fill(memoryview(bytearray(length)), slot, start)
@@ -198,21 +203,25 @@ class Reader:
             fd = self.files[slot.file]
             os.posix_fadvise(fd, slot.offset, slot.length, os.POSIX_FADV_DONTNEED)
 
-    def _read(self, model: Checkpoint, number: int, name: str, start: int, stop: int) -> Tensor:
+    def _read(
+        self, model: Checkpoint, number: int, name: str, start: int, stop: int, checked: bool
+    ) -> Tensor:
         slot = model.slots[name]
         dtype = TORCH[slot.dtype]
-        buffer = self._buffer(number, (stop - start) * dtype.itemsize)
-        self._fill(buffer, slot, start * dtype.itemsize)
-        x = torch.frombuffer(buffer, dtype=dtype).to(self.compute)
-        if not _finite(x):
+        x = self._buffer(number, dtype, stop - start)
+        self._fill(x.view(torch.uint8).numpy().data, slot, start * dtype.itemsize)
+        if dtype != self.compute:
+            x = self._buffer(number, self.compute, stop - start).copy_(x)
+        if not checked and not _finite(x):
             raise RunError(_not_a_number(model, name, slot, start, x))
         return x
 
-    def _buffer(self, number: int, length: int) -> memoryview:
-        kept: dict[int, bytearray] = self._own.__dict__.setdefault("buffers", {})
-        if len(kept.get(number, b"")) < length:
-            kept[number] = bytearray(length)
-        return memoryview(kept[number])[:length]
+    def _buffer(self, number: int, dtype: torch.dtype, n: int) -> Tensor:
+        kept: dict[Any, Tensor] = self._own.__dict__.setdefault("buffers", {})
+        key = number, dtype
+        if key not in kept or len(kept[key]) < n:
+            kept[key] = torch.empty(n, dtype=dtype)
+        return kept[key][:n]
 
     def _fill(self, buffer: memoryview, slot: Slot, start: int) -> memoryview:
         fd, got = self.files[slot.file], 0
