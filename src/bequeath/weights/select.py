@@ -141,9 +141,9 @@ def _count(
             x = found[column].numpy()  # its choice of some elements takes a quarter of torch's time
             numbers = x.view(f"i{x.itemsize}")
             if not first:
-                numbers = numbers[numbers >> (shift + width) == prefix] & ((1 << width) - 1 << shift)
-            digits = torch.from_numpy(numbers >> shift)
-            answers.append(torch.bincount(digits, minlength=1 << width))
+                numbers = numbers[numbers >> (shift + width) == prefix]
+            digits = numbers >> shift & ((1 << width) - 1)
+            answers.append(torch.bincount(torch.from_numpy(digits), minlength=1 << width))
         return answers
 
     sums = [torch.zeros(1 << width, dtype=torch.int64) for _ in groups]

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.weights.checks import FLOATS
+from bequeath.weights.disk import Writer, read_into
 from bequeath.weights.header import Checkpoint, Slot
 from bequeath.weights.layout import OutputFile
 from bequeath.weights.memory import aligned
@@ -43,7 +44,6 @@ TORCH = {
 }
 CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
-FLUSH = 1 << 25  # bytes written after which they are sent to the disk
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def stream(
             for output in outputs:
                 with (folder / output.name).open("wb", buffering=0) as file, window.emptied():
                     writer = Writer(file.fileno(), output, flusher)
-                    wholes = [OnDisk(job, n, reader, window, aligned(chunk)) for n in output.offsets]
+                    make = partial(OnDisk, job, reader, window, aligned(chunk))
+                    wholes = [make(name) for name in output.offsets]
                     for whole, measured in _one_ahead(measurer, partial(_measure, job), wholes):
                         _write(job, whole, measured, writer, progress or (lambda written: None))
                         if reader.drop:
@@ -155,7 +156,7 @@ def _write(
 class OnDisk:
     """A `Whole` whose parts are read from files when they are looked at."""
 
-    def __init__(self, job: Job, name: str, reader: Reader, window: Window, chunk: int):
+    def __init__(self, job: Job, reader: Reader, window: Window, chunk: int, name: str):
         self.name, self.seed, self.chunk = name, job.seed, chunk
         self.reader, self.window = reader, window
         self.slot = reader.reference.slots[name]
@@ -226,47 +227,11 @@ class Reader:
     def _fill(self, buffer: memoryview, slot: Slot, start: int) -> memoryview:
         fd, got = self.files[slot.file], 0
         while got < len(buffer):
-            read = _read_into(fd, buffer[got:], slot.offset + start + got)
+            read = read_into(fd, buffer[got:], slot.offset + start + got)
             if read == 0:
                 raise OSError(None, f"{slot.file} became shorter while it was read")
             got += read
         return buffer
-
-
-class Writer:
-    """One output file: the header, then bytes at the places of its tensors.
-
-    What was written goes to the disk while the rest is made: left to the system, most of it would
-    wait for the end.
-    """
-
-    def __init__(self, fd: int, output: OutputFile, flusher: ThreadPoolExecutor):
-        self.fd, self.output, self.flusher = fd, output, flusher
-        self._lock, self._unflushed = threading.Lock(), 0
-        self._flushing: Future[None] | None = None
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, output.nbytes)  # a full disk says so now
-        _write_all(fd, memoryview(output.header), 0)
-
-    def put(self, name: str, start: int, data: memoryview) -> int:
-        """Bytes from byte `start` of a tensor on; returns how many."""
-        _write_all(self.fd, data, self.output.offsets[name] + start)
-        with self._lock:
-            self._unflushed += len(data)
-            if self._unflushed >= FLUSH and (not self._flushing or self._flushing.done()):
-                self._flushed()
-                self._unflushed = 0
-                self._flushing = self.flusher.submit(os.fsync, self.fd)
-        return len(data)
-
-    def finish(self) -> None:
-        self._flushed()
-        os.fsync(self.fd)
-
-    def _flushed(self) -> None:
-        """Waits for it; an error of the disk is told only once, and comes out here."""
-        if self._flushing:
-            self._flushing.result()
 
 
 class Window:
@@ -372,20 +337,6 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read_into(fd: int, buffer: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, [buffer], offset)
-    data = os.pread(fd, len(buffer), offset)
-    buffer[: len(data)] = data
-    return len(data)
-
-
-def _write_all(fd: int, data: memoryview, offset: int) -> None:
-    while len(data):
-        written = os.pwrite(fd, data, offset)
-        data, offset = data[written:], offset + written
-
-
 def _finite(x: Tensor) -> bool:
     # A sum is the cheapest look at every element: it is finite only if all of them are. It may
     # overflow by itself, so what it suspects is looked at again.
@@ -402,9 +353,7 @@ def _too_large(out: Tensor, dtype: torch.dtype, name: str) -> Problem:
     )
 
 
-def _not_a_number(
-    model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor
-) -> Problem:
+def _not_a_number(model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor) -> Problem:
     wrong = int((~x.isfinite()).nonzero()[0])
     place, left = [], start + wrong
     for size in reversed(slot.shape):
