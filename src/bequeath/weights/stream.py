@@ -3,7 +3,8 @@
 Headers go first; every offset is known. The parts of all tensors are then worked on by a few
 threads, each of which reads a part of every model, combines it and writes the result: while one
 waits for the disk another computes, and what is in memory is some parts and never a tensor. A rule
-that has to measure a tensor first reads it again; by then it is mostly in the disk cache.
+that has to measure a tensor first reads it again; by then it is mostly in the disk cache. Tensors
+are measured ahead, and what was written goes to the disk meanwhile (`disk.py`).
 
 A NaN or an infinity stops everything with the tensor's name. Who calls this removes what was
 written (`merge.py`).
@@ -42,7 +43,7 @@ TORCH = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
+CHUNK = 1 << 18  # elements of a part; larger ones take more memory and no less time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
 
 
@@ -108,8 +109,8 @@ def stream(
 def _one_ahead(
     other: ThreadPoolExecutor, work: Callable[[OnDisk], T], items: Sequence[OnDisk]
 ) -> Iterator[tuple[OnDisk, T]]:
-    """Each item with `work(item)`, which for the next one is already done by the other thread: so
-    that the pool has something to do while the last parts of a tensor are measured."""
+    """Each item with `work(item)`, which the other thread does for the next two in the meantime:
+    so that the pool has something to do while the last parts of a tensor are measured."""
     ahead: deque[tuple[OnDisk, Future[T]]] = deque()
     for item in items:
         ahead.append((item, other.submit(work, item)))
