@@ -14,7 +14,7 @@ from checkpoints import load, recipe, same, save, save_sharded, tensors
 from safetensors.torch import save_file
 
 from bequeath.kernel.errors import JobError, RunError
-from bequeath.weights import stream
+from bequeath.weights import disk, stream
 from bequeath.weights.memory import merge_tensors
 from bequeath.weights.merge import merge, plan
 from bequeath.weights.recipe import Model, Recipe
@@ -221,6 +221,23 @@ def test_a_crash_in_the_middle_leaves_nothing(error, out, nets, tmp_path, monkey
     with pytest.raises(expected):
         merge(of("linear", nets[0]), tmp_path / "results" / out, chunk=1)
     assert len(calls) >= 5 and left_in(tmp_path / "results") == []
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_disk_that_fails_while_it_is_flushed_is_told(call, nets, tmp_path, monkeypatch):
+    fsync, calls = os.fsync, []
+
+    def failing(fd):
+        calls.append(fd)
+        if len(calls) == call:
+            raise OSError(5, "Input/output error")
+        return fsync(fd)
+
+    monkeypatch.setattr(disk, "FLUSH", 20_000)
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(RunError, match=r"W852.*Input/output error"):
+        merge(of("linear", nets[0]), tmp_path / "results" / "out", chunk=1, threads=2)
+    assert left_in(tmp_path / "results") == []
 
 
 def test_a_file_cut_short_while_it_is_read_is_told(nets, tmp_path):

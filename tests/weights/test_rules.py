@@ -199,9 +199,7 @@ def test_breadcrumbs(rule, gamma):
 def test_dare(rule, rescale):
     base, models = three()
     taus = [x - base for x in models]
-    masks = [
-        random_mask(stream_key(7, "t", i), 0, base.numel(), 0.3).float() for i in range(len(taus))
-    ]
+    masks = [random_mask(stream_key(7, "t", i), 0, base.numel(), 0.3) for i in range(len(taus))]
     kept = [tau * mask for tau, mask in zip(taus, masks)]
     factors = {
         "none": [1.0] * 3,
@@ -269,6 +267,35 @@ def test_masks_depend_on_position_and_not_on_the_cut():
     for other in others:
         agree = (random_mask(other, 0, 10_001, 0.4) == whole).float().mean().item()
         assert agree == pytest.approx(0.52, abs=0.04)  # 0.4^2 + 0.6^2: independent
+
+
+@pytest.mark.parametrize("density", [0.003, 0.01, 0.1, 1 / 3, 0.5, 0.9, 0.997])
+def test_masks_keep_the_density_and_no_more_alike_than_by_chance(density):
+    """Shares are tested at five standard deviations of independent draws."""
+    n = 1 << 22
+    mask = random_mask(stream_key(11, "t", 0), 0, n, density).double()
+    variance = density * (1 - density)
+    assert mask.unique().tolist() == [0.0, 1.0]
+    assert abs(mask.mean().item() - density) < 5 * (variance / n) ** 0.5
+    # Positions are alike only where they share a border (1024 apart, of the same ALIGN), and then
+    # as much as that makes them: the variance of the border's rounding.
+    off, share = mask - density, density * 256 % 1
+    for apart in (1, 2, 8, 1024, 3 * 1024, 16_384):
+        together = (off[:-apart] * off[apart:]).mean().item() / variance
+        of_pairs = 1 - apart / 16_384 if apart % 1024 == 0 else 0
+        expected = of_pairs * share * (1 - share) / 2**16 / variance
+        assert abs(together - expected) < 5 / (n - apart) ** 0.5, apart
+    # The number kept of 4096 neighbours varies as a binomial's does.
+    counts = mask.view(-1, 4096).sum(1)
+    spread = counts.var().item() / (4096 * variance)
+    kurtosis = (1 - 6 * variance) / (4096 * variance)
+    assert abs(spread - 1) < 5 * ((2 + kurtosis) / counts.numel()) ** 0.5
+
+
+@pytest.mark.parametrize("density", [0.0, 1.0])
+def test_masks_of_nothing_and_of_all(density):
+    mask = random_mask(stream_key(0, "t", 0), 3, 40_000, density, torch.float64)
+    assert mask.dtype == torch.float64 and bool((mask == density).all())
 
 
 def test_the_inputs_are_left_as_they_are():

@@ -11,7 +11,7 @@
                     masks, sums.py sums, none of which depend on how a tensor is cut
     memory.py       a rule on tensors in memory
     layout.py       where each tensor of a result will lie
-    stream.py       a rule on files, part by part
+    stream.py       a rule on files, part by part; disk.py reads and writes
     carry.py        what goes along with a model
     merge.py        all of it: a recipe and a place to write
 

@@ -54,12 +54,14 @@ class Band(NamedTuple):
     high: Cut | None
 
     def mask(self, tau: Tensor, start: int) -> Tensor:
-        magnitude = tau.abs()
+        """1 or 0, in the type of tau."""
+        if self.high is None:
+            assert self.low is not None
+            return self.low.above(tau.abs(), start)
+        dropped = self.high.above(tau.abs(), start)
         if self.low is None:
-            assert self.high is not None
-            return ~self.high.above(magnitude, start)
-        kept = self.low.above(magnitude, start)
-        return kept if self.high is None else kept & ~self.high.above(magnitude, start)
+            return dropped.neg_().add_(1)
+        return self.low.above(tau.abs(), start).sub_(dropped)
 
 
 class Random(NamedTuple):
@@ -69,7 +71,8 @@ class Random(NamedTuple):
     density: float
 
     def mask(self, tau: Tensor, start: int) -> Tensor:
-        return random_mask(self.key, start, tau.numel(), self.density)
+        """1 or 0, in the type of tau."""
+        return random_mask(self.key, start, tau.numel(), self.density, tau.dtype)
 
 
 @dataclass(frozen=True)
@@ -84,10 +87,6 @@ def task_vectors(part: Part) -> list[Tensor]:
     """-tau_i, flat: base - x_i."""
     assert part.base is not None
     return [part.base - x for x in part.tensors]
-
-
-def models(whole: Whole) -> int:
-    return whole.only(0, lambda part: len(part.tensors))
 
 
 def by_magnitude(
@@ -135,19 +134,20 @@ def thinned(
     factors = [1.0] * len(masks)
     if rescale == "density":
         factors = [1 / d if 0 < d < 1 else 1.0 for d in density]
-    elif rescale == "norm" and any(mask is not None for mask in masks):
+    elif rescale == "norm" and (masked := [i for i, mask in enumerate(masks) if mask]):
 
         def look(part: Part) -> tuple[list[float], ...]:
+            vectors = task_vectors(part)
             sums = []
-            for mask, tau in zip(masks, task_vectors(part), strict=True):
-                magnitude = tau.abs().double()
-                kept = magnitude if mask is None else magnitude * mask.mask(tau, part.start)
-                sums += [block_sums(magnitude), block_sums(kept)]
+            for i in masked:
+                kept = masks[i].mask(vectors[i], part.start)
+                magnitude = vectors[i].abs_()
+                sums += [block_sums(magnitude), block_sums(kept.mul_(magnitude))]
             return tuple(sums)
 
         norms = total(whole.each(look))
-        for i, (before, after) in enumerate(zip(norms[::2], norms[1::2], strict=True)):
-            if masks[i] is not None and min(before, after) >= TINY:
+        for i, before, after in zip(masked, norms[::2], norms[1::2], strict=True):
+            if min(before, after) >= TINY:
                 factors[i] = before / after
     return Thinned(masks, tuple(factors))
 
@@ -157,27 +157,30 @@ def combine(
 ) -> Tensor:
     """The base and what the rule makes of the task vectors; `elect`: by mass or count, or not."""
     assert part.base is not None
-    weights = per_model(settings.weight, len(part.tensors))
+    n = len(part.tensors)
+    weights = per_model(settings.weight, n)
+    masks, factors = (thin.masks, thin.factors) if thin else ((None,) * n, (1.0,) * n)
     vectors = task_vectors(part)
-    for i, tau in enumerate(vectors):
-        if thin is not None:
-            if (mask := thin.masks[i]) is not None:
-                tau.mul_(mask.mask(tau, part.start))
-            if thin.factors[i] != 1:
-                tau.mul_(thin.factors[i])
-        if elect is not None and weights[i] != 1:
-            tau.mul_(weights[i])
     if elect is None:
+        weight = sum(weights) if settings.normalize else 1
+        scale = settings.lambda_ / (weight if abs(weight) >= NO_DIVISOR else 1)
         change = part.base.new_zeros(part.size)
-        for tau, w in zip(vectors, weights, strict=True):
-            change.add_(tau, alpha=w)
-        if settings.normalize and abs(sum(weights)) >= NO_DIVISOR:
-            change.div_(sum(weights))
+        for tau, mask, w, factor in zip(vectors, masks, weights, factors, strict=True):
+            if mask is None:
+                change.add_(tau, alpha=scale * w * factor)
+            else:
+                change.addcmul_(tau, mask.mask(tau, part.start), value=scale * w * factor)
     else:
+        for tau, mask, w, factor in zip(vectors, masks, weights, factors, strict=True):
+            if mask is not None:
+                tau.mul_(mask.mask(tau, part.start))
+            if w * factor != 1:
+                tau.mul_(w * factor)
         change = _elected(vectors, weights, elect, settings.normalize)
-    if settings.lambda_ != 1:
-        change.mul_(settings.lambda_)
-    return part.base - change.add_(0.0)  # a zero that lambda < 0 made negative is one again
+        if settings.lambda_ != 1:
+            change.mul_(settings.lambda_)
+        change.add_(0.0)  # a zero that became negative is one again
+    return part.base - change
 
 
 def combine_elected(part: Part, settings: ElectingSettings, thin: Thinned) -> Tensor:

@@ -28,6 +28,14 @@ class InMemory:
     def size(self) -> int:
         return self.tensors[0].numel()
 
+    @property
+    def models(self) -> int:
+        return len(self.tensors)
+
+    @property
+    def itemsize(self) -> int:
+        return self.tensors[0].element_size()
+
     def each(self, look: Callable[[Part], T]) -> Iterator[T]:
         for number in range(-(-self.size // self.chunk)):
             yield self.only(number, look)

@@ -41,13 +41,18 @@ class Part(NamedTuple):
 class Whole(Protocol):
     """One named tensor of all models, to be visited in parts.
 
-    size: its elements. seed: of the merge.
+    size: its elements. models: how many, besides a delta's base. itemsize: bytes of an element as
+    parts have it. seed: of the merge.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def size(self) -> int: ...
+    @property
+    def models(self) -> int: ...
+    @property
+    def itemsize(self) -> int: ...
     @property
     def seed(self) -> int: ...
 

@@ -3,7 +3,8 @@
 Headers go first; every offset is known. The parts of all tensors are then worked on by a few
 threads, each of which reads a part of every model, combines it and writes the result: while one
 waits for the disk another computes, and what is in memory is some parts and never a tensor. A rule
-that has to measure a tensor first reads it again; by then it is mostly in the disk cache.
+that has to measure a tensor first reads it again; by then it is mostly in the disk cache. Tensors
+are measured ahead, and what was written goes to the disk meanwhile (`disk.py`).
 
 A NaN or an infinity stops everything with the tensor's name. Who calls this removes what was
 written (`merge.py`).
@@ -11,6 +12,7 @@ written (`merge.py`).
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections import deque
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.weights.checks import FLOATS
+from bequeath.weights.disk import Writer, read_into
 from bequeath.weights.header import Checkpoint, Slot
 from bequeath.weights.layout import OutputFile
 from bequeath.weights.memory import aligned
@@ -40,7 +43,7 @@ TORCH = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-CHUNK = 1 << 18  # elements of a part; larger ones cost more in memory that is new each time
+CHUNK = 1 << 18  # elements of a part; larger ones take more memory and no less time
 COPY = 1 << 22  # bytes at a time of a tensor that is copied
 
 
@@ -84,57 +87,68 @@ def stream(
     with ExitStack() as stack:
         reader = stack.enter_context(_reader(job, drop))
         stack.enter_context(one_thread_each())
-        pool = stack.enter_context(_pool(workers))
-        window = Window(pool, 2 * workers)
+        window = Window(stack.enter_context(_pool(workers)), 2 * workers)
+        measurer, flusher = (stack.enter_context(_pool(1)) for _ in range(2))
+        _keep_freed_memory()
         try:
             for output in outputs:
-                path = folder / output.name
-                with path.open("wb", buffering=0) as file:
-                    writer = Writer(file.fileno(), output)
-                    for name in output.offsets:
-                        _tensor(job, name, reader, writer, window, aligned(chunk), progress)
+                with (folder / output.name).open("wb", buffering=0) as file, window.emptied():
+                    writer = Writer(file.fileno(), output, flusher)
+                    make = partial(OnDisk, job, reader, window, aligned(chunk))
+                    wholes = [make(name) for name in output.offsets]
+                    for whole, measured in _one_ahead(measurer, partial(_measure, job), wholes):
+                        _write(job, whole, measured, writer, progress or (lambda written: None))
                         if reader.drop:
-                            window.then(partial(reader.done, name))
+                            window.then(partial(reader.done, whole.name))
                     window.drain()
                     writer.finish()
         except OSError as error:
             raise RunError(_disk(folder, error)) from error
 
 
-def _tensor(
-    job: Job,
-    name: str,
-    reader: Reader,
-    writer: Writer,
-    window: Window,
-    chunk: int,
-    progress: Callable[[int], None] | None,
+def _one_ahead(
+    other: ThreadPoolExecutor, work: Callable[[OnDisk], T], items: Sequence[OnDisk]
+) -> Iterator[tuple[OnDisk, T]]:
+    """Each item with `work(item)`, which the other thread does for the next two in the meantime:
+    so that the pool has something to do while the last parts of a tensor are measured."""
+    ahead: deque[tuple[OnDisk, Future[T]]] = deque()
+    for item in items:
+        ahead.append((item, other.submit(work, item)))
+        if len(ahead) > 2:
+            item, future = ahead.popleft()
+            yield item, future.result()
+    for item, future in ahead:
+        yield item, future.result()
+
+
+def _measure(job: Job, whole: OnDisk) -> Any:
+    if job.rule.measure is None or not whole.merged or whole.size == 0:
+        return None
+    return job.rule.measure(whole, job.settings[whole.name])
+
+
+def _write(
+    job: Job, whole: OnDisk, measured: Any, writer: Writer, tell: Callable[[int], None]
 ) -> None:
     """Hand all parts of a tensor's result to the window."""
-    tell = progress or (lambda written: None)
-    slot = reader.reference.slots[name]
+    name, slot, window, reader = whole.name, whole.slot, whole.window, whole.reader
 
     def copy(start: int, length: int) -> None:
         tell(writer.put(name, start, reader.raw(slot, start, length)))
 
-    if slot.dtype not in FLOATS:
+    if not whole.merged:
         for start in range(0, slot.length, COPY):
-            length = min(COPY, slot.length - start)
-
-            window.add(partial(copy, start, length))
+            window.add(partial(copy, start, min(COPY, slot.length - start)))
         return
-    whole = OnDisk(job, name, reader, window, chunk)
-    if whole.size == 0:
-        return
-    settings = job.settings[name]
-    measured = job.rule.measure(whole, settings) if job.rule.measure else None
-    dtype = TORCH[job.dtypes[name]]
+    settings, dtype = job.settings[name], TORCH[job.dtypes[name]]
 
     def make(part: Part) -> None:
         out = job.rule.combine(part, settings, measured)
-        _check_range(out, dtype, name)
-        data = out.to(dtype).contiguous().view(torch.uint8).numpy()
-        tell(writer.put(name, part.start * dtype.itemsize, data.data))
+        data = out.to(dtype).contiguous()
+        if not _finite(data):
+            raise RunError(_too_large(out, dtype, name))
+        raw = data.view(torch.uint8).numpy()
+        tell(writer.put(name, part.start * dtype.itemsize, raw.data))
 
     for number in range(whole.parts):
         window.add(partial(whole.only, number, make))
@@ -143,20 +157,24 @@ def _tensor(
 class OnDisk:
     """A `Whole` whose parts are read from files when they are looked at."""
 
-    def __init__(self, job: Job, name: str, reader: Reader, window: Window, chunk: int):
+    def __init__(self, job: Job, reader: Reader, window: Window, chunk: int, name: str):
         self.name, self.seed, self.chunk = name, job.seed, chunk
-        self._reader, self._window = reader, window
-        slot = reader.reference.slots[name]
-        self.size = slot.length // TORCH[slot.dtype].itemsize
+        self.reader, self.window = reader, window
+        self.slot = reader.reference.slots[name]
+        self.merged = self.slot.dtype in FLOATS  # others are copied
+        self.size = self.slot.length // TORCH[self.slot.dtype].itemsize if self.merged else 0
         self.parts = -(-self.size // chunk)
+        self.checked = False
+        self.models, self.itemsize = len(job.models), reader.compute.itemsize
 
     def each(self, look: Callable[[Part], T]) -> Iterator[T]:
-        return self._window.map(lambda number: self.only(number, look), self.parts)
+        yield from self.window.map(lambda number: self.only(number, look), self.parts)
+        self.checked = True
 
     def only(self, number: int, look: Callable[[Part], T]) -> T:
         start = number * self.chunk
         stop = min(start + self.chunk, self.size)
-        return look(self._reader.part(self.name, start, stop))
+        return look(self.reader.part(self.name, start, stop, self.checked))
 
 
 class Reader:
@@ -168,11 +186,14 @@ class Reader:
         self.compute = TORCH[job.compute]
         self._own = threading.local()
 
-    def part(self, name: str, start: int, stop: int) -> Part:
-        job = self.job
-        base = None if job.base is None else self._read(job.base, -1, name, start, stop)
-        found = (self._read(m, i, name, start, stop) for i, m in enumerate(job.models))
-        return Part(start, base, tuple(found))
+    def part(self, name: str, start: int, stop: int, checked: bool) -> Part:
+        """checked: every number was seen to be finite before."""
+
+        def read(model: Checkpoint, number: int) -> Tensor:
+            return self._read(model, number, name, start, stop, checked)
+
+        base = None if self.job.base is None else read(self.job.base, -1)
+        return Part(start, base, tuple(read(m, i) for i, m in enumerate(self.job.models)))
 
     def raw(self, slot: Slot, start: int, length: int) -> memoryview:
         return self._fill(memoryview(bytearray(length)), slot, start)
@@ -184,50 +205,34 @@ class Reader:
             fd = self.files[slot.file]
             os.posix_fadvise(fd, slot.offset, slot.length, os.POSIX_FADV_DONTNEED)
 
-    def _read(self, model: Checkpoint, number: int, name: str, start: int, stop: int) -> Tensor:
+    def _read(
+        self, model: Checkpoint, number: int, name: str, start: int, stop: int, checked: bool
+    ) -> Tensor:
         slot = model.slots[name]
         dtype = TORCH[slot.dtype]
-        buffer = self._buffer(number, (stop - start) * dtype.itemsize)
-        self._fill(buffer, slot, start * dtype.itemsize)
-        x = torch.frombuffer(buffer, dtype=dtype).to(self.compute)
-        # A sum is the cheapest look at every element: it is finite only if all of them are. It
-        # may overflow by itself, so what it suspects is looked at again.
-        if not x.sum().isfinite() and not (fine := x.isfinite()).all():
-            raise RunError(_not_a_number(model, name, slot, start, x, fine))
+        x = self._buffer(number, dtype, stop - start)
+        self._fill(x.view(torch.uint8).numpy().data, slot, start * dtype.itemsize)
+        if dtype != self.compute:
+            x = self._buffer(number, self.compute, stop - start).copy_(x)
+        if not checked and not _finite(x):
+            raise RunError(_not_a_number(model, name, slot, start, x))
         return x
 
-    def _buffer(self, number: int, length: int) -> memoryview:
-        kept: dict[int, bytearray] = self._own.__dict__.setdefault("buffers", {})
-        if len(kept.get(number, b"")) < length:
-            kept[number] = bytearray(length)
-        return memoryview(kept[number])[:length]
+    def _buffer(self, number: int, dtype: torch.dtype, n: int) -> Tensor:
+        kept: dict[Any, Tensor] = self._own.__dict__.setdefault("buffers", {})
+        key = number, dtype
+        if key not in kept or len(kept[key]) < n:
+            kept[key] = torch.empty(n, dtype=dtype)
+        return kept[key][:n]
 
     def _fill(self, buffer: memoryview, slot: Slot, start: int) -> memoryview:
         fd, got = self.files[slot.file], 0
         while got < len(buffer):
-            read = _read_into(fd, buffer[got:], slot.offset + start + got)
+            read = read_into(fd, buffer[got:], slot.offset + start + got)
             if read == 0:
                 raise OSError(None, f"{slot.file} became shorter while it was read")
             got += read
         return buffer
-
-
-class Writer:
-    """One output file: the header, then bytes at the places of its tensors."""
-
-    def __init__(self, fd: int, output: OutputFile):
-        self.fd, self.output = fd, output
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(fd, 0, output.nbytes)  # a full disk says so now
-        _write_all(fd, memoryview(output.header), 0)
-
-    def put(self, name: str, start: int, data: memoryview) -> int:
-        """Bytes from byte `start` of a tensor on; returns how many."""
-        _write_all(self.fd, data, self.output.offsets[name] + start)
-        return len(data)
-
-    def finish(self) -> None:
-        os.fsync(self.fd)
 
 
 class Window:
@@ -268,6 +273,16 @@ class Window:
         while self.pending:
             self.pending.popleft().result()
 
+    @contextmanager
+    def emptied(self) -> Iterator[None]:
+        """On the way out nothing is at work any more, also where something failed: a file may be
+        closed then."""
+        try:
+            yield
+        except BaseException:
+            self.pool.shutdown(cancel_futures=True)
+            raise
+
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
@@ -278,6 +293,16 @@ def one_thread_each() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _keep_freed_memory() -> None:
+    """Parts are of one size, and each needs memory that the one before has just given back.
+
+    glibc returns what is free to the system above twice the largest block that was ever freed, at
+    most 64 MB; the system then clears each page anew, which took two thirds of a merge. A large
+    block that is freed untouched raises the border. Elsewhere this does nothing.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 @contextmanager
@@ -301,6 +326,8 @@ def _reader(job: Job, drop: bool | None) -> Iterator[Reader]:
         for path in (file for model in models for file in model.files):
             if path not in files:
                 files[path] = os.open(path, os.O_RDONLY)
+                if hasattr(os, "posix_fadvise"):  # the system then reads further ahead
+                    os.posix_fadvise(files[path], 0, 0, os.POSIX_FADV_SEQUENTIAL)
         yield Reader(job, files, drop)
     finally:
         for fd in files.values():
@@ -311,38 +338,24 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _read_into(fd: int, buffer: memoryview, offset: int) -> int:
-    if hasattr(os, "preadv"):
-        return os.preadv(fd, [buffer], offset)
-    data = os.pread(fd, len(buffer), offset)
-    buffer[: len(data)] = data
-    return len(data)
+def _finite(x: Tensor) -> bool:
+    # A sum is the cheapest look at every element: it is finite only if all of them are. It may
+    # overflow by itself, so what it suspects is looked at again.
+    return math.isfinite(x.sum().item()) or bool(x.isfinite().all())
 
 
-def _write_all(fd: int, data: memoryview, offset: int) -> None:
-    while len(data):
-        written = os.pwrite(fd, data, offset)
-        data, offset = data[written:], offset + written
-
-
-def _check_range(out: Tensor, dtype: torch.dtype, name: str) -> None:
+def _too_large(out: Tensor, dtype: torch.dtype, name: str) -> Problem:
     low, high = torch.aminmax(out)
-    most = torch.finfo(dtype).max
-    if not (low >= -most and high <= most):  # NaN too
-        raise RunError(
-            Problem(
-                "W851",
-                f"tensor `{name}` of the result does not fit into {dtype}",
-                notes=(f"its values go from {low.item():.3g} to {high.item():.3g}",),
-                remedies=("smaller weights or `lambda`", "another `dtype`: bfloat16 or float32"),
-            )
-        )
+    return Problem(
+        "W851",
+        f"tensor `{name}` of the result does not fit into {dtype}",
+        notes=(f"its values go from {low.item():.3g} to {high.item():.3g}",),
+        remedies=("smaller weights or `lambda`", "another `dtype`: bfloat16 or float32"),
+    )
 
 
-def _not_a_number(
-    model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor, fine: Tensor
-) -> Problem:
-    wrong = int((~fine).nonzero()[0])
+def _not_a_number(model: Checkpoint, name: str, slot: Slot, start: int, x: Tensor) -> Problem:
+    wrong = int((~x.isfinite()).nonzero()[0])
     place, left = [], start + wrong
     for size in reversed(slot.shape):
         left, here = divmod(left, size)

@@ -1,7 +1,8 @@
 """Sums that do not depend on how a tensor was cut into parts.
 
-A part begins at a multiple of ALIGN elements; each ALIGN elements are summed in float64 by
-themselves, and the block sums exactly (`math.fsum`).
+A part begins at a multiple of ALIGN elements; each ALIGN elements are summed by themselves in
+their own type (pairwise, by torch: of positive float32 to about 1e-6), and the block sums exactly
+(`math.fsum`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def block_sums(x: Tensor) -> list[float]:
-    """x: flat, float64, beginning at a multiple of ALIGN. One sum for each ALIGN elements."""
+    """x: flat, beginning at a multiple of ALIGN. One sum for each ALIGN elements."""
     whole = x.numel() // ALIGN * ALIGN
     sums = x[:whole].view(-1, ALIGN).sum(dim=1).tolist() if whole else []
     return sums + ([x[whole:].sum().item()] if whole < x.numel() else [])

@@ -67,7 +67,7 @@ class TiesSettings(Settings):
 
 
 def measure(whole: Whole, settings: Settings) -> delta.Thinned:
-    n = delta.models(whole)
+    n = whole.models
     density = per_model(settings.density, n)
     bands = delta.by_magnitude(whole, density, per_model(settings.gamma, n))
     return delta.thinned(whole, bands, density, settings.rescale)

@@ -60,7 +60,7 @@ class TiesSettings(Settings):
 
 
 def measure(whole: Whole, settings: Settings) -> delta.Thinned:
-    density = per_model(settings.density, delta.models(whole))
+    density = per_model(settings.density, whole.models)
     masks = delta.at_random(whole, density)
     return delta.thinned(whole, masks, density, settings.rescale)
 

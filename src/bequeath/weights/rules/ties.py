@@ -57,7 +57,7 @@ class Settings:
 
 
 def measure(whole: Whole, settings: Settings) -> delta.Thinned:
-    density = per_model(settings.density, delta.models(whole))
+    density = per_model(settings.density, whole.models)
     bands = delta.by_magnitude(whole, density)
     return delta.thinned(whole, bands, density, settings.rescale)
 
