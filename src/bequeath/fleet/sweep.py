@@ -7,8 +7,9 @@ stopped anywhere goes on where it was.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import joblib
@@ -18,7 +19,7 @@ from rich.console import Console
 from bequeath.evidence.card import write_card
 from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
-from bequeath.fleet.folder import claim, clean, missing_or_other, writing
+from bequeath.fleet.folder import alone, claim, clean, doing, missing_or_other, ours, writing
 from bequeath.fleet.gates import Opened, check_deep, references
 from bequeath.fleet.one import Planned, arm_key, measure_reference, reference_key, run_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
@@ -51,7 +52,7 @@ def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
         _run_all(opened, planned, jobs, console)
         tell_saved(job.out, planned, console)
         clean(job.out)
-        report = render_report(job.out)
+        report = _write_reports(job.out)
     console.print(_answer(job.out), highlight=False)
     console.print(visible(f"report: {report}"), highlight=False)
     return job.out
@@ -67,8 +68,27 @@ def located(job: Job) -> Iterator[None]:
 
 
 def render_report(out: Path) -> Path:
-    """(Re)write report.html, report.json and MODEL_CARD.md of a finished job; -> report.html."""
+    """(Re)write report.html, report.json and MODEL_CARD.md of a job's folder; -> report.html.
+
+    The job may be running: the report then says what is there so far.
+    """
     out = Path(out)
+    with writing(out):
+        if not ours(out):
+            return _write_reports(out)  # which says that there is nothing
+        while True:
+            try:
+                with alone(out):
+                    return _write_reports(out)
+            except JobError:
+                path = _write_reports(out)
+            # A job that has ended since may have written a later report before this one.
+            with suppress(JobError), alone(out):
+                continue
+            return path
+
+
+def _write_reports(out: Path) -> Path:
     path = write_report(out)
     write_card(out)
     return path
@@ -122,20 +142,24 @@ def _side_by_side(opened: Opened, waiting: list[Planned], jobs: int, deadline: D
     threads = max(1, cores // jobs)
     share = min(1.0, jobs / len(waiting))
     tasks = (
-        joblib.delayed(_in_a_process)(opened.job, one.arm.label, one.seed, threads, deadline, share)
+        joblib.delayed(_in_a_process)(
+            opened.job, one.arm.label, one.seed, threads, deadline, share, os.getpid()
+        )
         for one in waiting
     )
     joblib.Parallel(n_jobs=jobs, backend="loky")(tasks)
 
 
 def _in_a_process(
-    job: Job, label: str, seed: int, threads: int, deadline: Deadline, share: float
+    job: Job, label: str, seed: int, threads: int, deadline: Deadline, share: float, parent: int
 ) -> None:
     """One run in a worker: the job is opened there anew, since models and data do not travel."""
     torch.set_num_threads(job.train.threads or threads)
     opened = _opened_here(job)
     one = next(p for p in plan(opened) if p.arm.label == label and p.seed == seed)
-    run_one(opened, one, deadline.part(share), show=False)
+    with doing(one.work(job.out)):
+        if os.getppid() == parent:  # else it was killed, and another may have begun in the folder
+            run_one(opened, one, deadline.part(share), show=False)
 
 
 _OPEN: dict[str, Opened] = {}
