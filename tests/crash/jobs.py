@@ -153,7 +153,7 @@ def _timeless(value: Any) -> Any:
         return value
     if "seconds" in (columns := value.get("columns", ())):
         at = columns.index("seconds")
-        value = {**value, "rows": [row[:at] + row[at + 1 :] for row in value["rows"]]}
+        value = {**value, "rows": [[*row[:at], None, *row[at + 1 :]] for row in value["rows"]]}
     kept: dict[str, Any] = {}
     for key, one in value.items():
         if key in FIXED:
@@ -173,3 +173,16 @@ def unlike(found: dict[str, bytes], wanted: dict[str, bytes]) -> list[str]:
 def files(home: Path) -> Iterator[Path]:
     for part in ("out", "cache", "tmp"):
         yield from (p for p in (home / part).rglob("*") if p.is_file())
+
+
+# Worth stealing, in the environment of every run.
+CANARY = "canary-7f3a91-do-not-tell"
+SECRETS = {
+    "HF_TOKEN": CANARY,
+    "HUGGING_FACE_HUB_TOKEN": CANARY,
+    "WANDB_API_KEY": CANARY,
+    "AWS_SECRET_ACCESS_KEY": CANARY,
+    "GITHUB_TOKEN": CANARY,
+    "MY_PASSWORD": CANARY,
+    "HTTPS_PROXY": f"http://me:{CANARY}@proxy.example:3128",
+}

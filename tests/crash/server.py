@@ -131,8 +131,9 @@ def _child(
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         before = set(sys.modules)
         code = run_cli(arguments)
-        new = [name for name in sys.modules if name not in before]
-        (home / "imported.json").write_text(json.dumps(new), encoding="utf-8")
+        if limit is None:
+            new = [name for name in sys.modules if name not in before]
+            (home / "imported.json").write_text(json.dumps(new), encoding="utf-8")
     except BaseException:
         traceback.print_exc()
     finally:

@@ -108,8 +108,8 @@ def writing(out: Path) -> Iterator[None]:
                 "R522",
                 f"cannot write into `{out}`: {os.strerror(number)}",
                 remedies=(
-                    "mend that (free some space, allow writing), then run the same command again: "
-                    "it goes on",
+                    "free some space, or allow writing there; then run the same command again: it "
+                    "goes on",
                 ),
             )
         ) from error
