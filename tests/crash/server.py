@@ -2,8 +2,8 @@
 
     python server.py      one JSON request a line on standard input, one JSON answer a line back
 
-Each request is a sitting: `bequeath ARGUMENTS` in `home`, in a child that does only that. What may
-disturb it:
+Each request is a sitting: `bequeath ARGUMENTS` in `home`, in a child that does only that. Several
+that begin at once are one request, `together`. What may disturb a sitting:
 
     kill_after: s          SIGKILL after so many seconds of wall time
     stop: "kill" | errno   at the first change of a file whose kind is not in `seen`: death there and
@@ -61,31 +61,44 @@ def main() -> None:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
             print("{}", flush=True)
+        elif "together" in asked:
+            print(json.dumps(together(asked["together"])), flush=True)
         else:
             print(json.dumps(sitting(**asked)), flush=True)
 
 
-def sitting(
-    home: str,
-    arguments: list[str],
-    kill_after: float | None = None,
-    **how: Any,
-) -> dict[str, Any]:
+def together(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Sittings that begin at the same instant; their answers."""
+    begun = [begin(number=i, **request) for i, request in enumerate(requests)]
+    return [end(*one) for one in begun]
+
+
+def sitting(kill_after: float | None = None, **request: Any) -> dict[str, Any]:
     """Fork, let the child run the program, wait for its end."""
-    said = Path(home) / "said.txt"
-    spot = Path(home) / "spot.txt"
+    begun = begin(**request)
+    if kill_after is not None:
+        while time.monotonic() - begun[1] < kill_after:
+            if os.waitid(os.P_PID, begun[0], os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                break
+            time.sleep(0.001)
+        else:
+            os.kill(begun[0], signal.SIGKILL)
+    return end(*begun)
+
+
+def begin(
+    home: str, arguments: list[str], number: int = 0, **how: Any
+) -> tuple[int, float, Path, Path]:
+    said, spot = Path(home) / f"said-{number}.txt", Path(home) / f"spot-{number}.txt"
     spot.unlink(missing_ok=True)
     began = time.monotonic()
     child = os.fork()
     if child == 0:
         _child(Path(home), arguments, said, spot, **how)
-    if kill_after is not None:
-        while time.monotonic() - began < kill_after:
-            if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-                break
-            time.sleep(0.001)
-        else:
-            os.kill(child, signal.SIGKILL)
+    return child, began, said, spot
+
+
+def end(child: int, began: float, said: Path, spot: Path) -> dict[str, Any]:
     _, status, used = os.wait4(child, 0)
     return {
         "code": os.waitstatus_to_exitcode(status),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jobs import JOBS, result, sandbox, unlike
+from crash_jobs import JOBS, result, sandbox, unlike
 
 from bequeath.kernel.codes import CODES
 

@@ -18,7 +18,7 @@ from bequeath.kernel.files import is_part, leftovers, remove
 
 LOCK = ".bequeath-lock"
 MARK = ".bequeath"  # says that the folder is ours; names like `runs` do not, anybody has those
-PATIENCE = 2.0  # seconds; a report of what is there is written in less
+REPORT_LOCK = ".bequeath-report-lock"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Everything a job leaves in its folder; `--fresh` removes these and nothing else.
 OURS = (
@@ -41,7 +41,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     """
     refuse_strangers(out)
     out.mkdir(parents=True, exist_ok=True)
-    with alone(out, PATIENCE):
+    with alone(out):
         _refuse_orphans(out)
         if fresh:
             for name in OURS:
@@ -49,29 +49,32 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         _refuse_other_jobs(out, planned)
         if not (out / MARK).exists():  # a job that is refused leaves not even a new time
             (out / MARK).touch()
-        # Now, and not at the end: a report may be written at any time while a job runs.
-        for part in list(leftovers(out)):
-            remove(part)
+        with reporting(out):  # which writes parts of its own
+            for part in list(leftovers(out)):
+                remove(part)
         yield
 
 
 @contextmanager
-def alone(out: Path, patience: float = 0.0) -> Iterator[None]:
+def alone(out: Path) -> Iterator[None]:
     """Hold the lock of `out`. The system frees it when its process ends, however it ends.
 
-    JobError R510 when another process still has it after `patience` seconds.
+    JobError R510 when another process has it.
     """
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=patience)
-    except Timeout:
-        raise JobError(_another(out)) from None
-    try:
+    with _lock(out / LOCK, out):
         yield
-    finally:
-        lock.release()
+
+
+@contextmanager
+def reporting(out: Path) -> Iterator[None]:
+    """Read the records and write the reports alone, waiting for whoever does.
+
+    A report may be asked for while the job runs. Whoever writes later has read later.
+    """
+    from filelock import FileLock
+
+    with FileLock(out / REPORT_LOCK):
+        yield
 
 
 @contextmanager
@@ -139,7 +142,7 @@ def refuse_strangers(out: Path) -> None:
     if not out.is_dir():
         return
     # Looked at before the mark, which is the first that a job writes: another may be starting.
-    names = sorted(p.name for p in out.iterdir() if p.name != LOCK and not is_part(p.name))
+    names = sorted(p.name for p in out.iterdir() if p.name not in (LOCK, REPORT_LOCK) and not is_part(p.name))
     if names and not ours(out):
         raise JobError(
             Problem(
@@ -186,23 +189,31 @@ def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
 
 def _refuse_orphans(out: Path) -> None:
     """JobError R510 while a run is still done for a process that was killed (`--jobs`)."""
+    for lock in out.glob("work/*/*.lock"):
+        with _lock(lock, out):
+            pass
+
+
+@contextmanager
+def _lock(path: Path, out: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
-    for lock in out.glob("work/*/*.lock"):
-        try:
-            FileLock(lock).acquire(timeout=0).lock.release()
-        except Timeout:
-            raise JobError(_another(out)) from None
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        problem = Problem(
+            "R510",
+            f"another process is working in `{out}`",
+            at=("out",),
+            remedies=("wait for it, or choose another folder",),
+        )
+        raise JobError(problem) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _lock_of(work: Path) -> Path:
     return work.with_name(f"{work.name}.lock")
-
-
-def _another(out: Path) -> Problem:
-    return Problem(
-        "R510",
-        f"another process is working in `{out}`",
-        at=("out",),
-        remedies=("wait for it, or choose another folder",),
-    )

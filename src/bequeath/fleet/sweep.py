@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import joblib
@@ -17,9 +17,18 @@ import torch
 from rich.console import Console
 
 from bequeath.evidence.card import write_card
+from bequeath.evidence.provenance import without_passwords
 from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
-from bequeath.fleet.folder import alone, claim, clean, doing, missing_or_other, ours, writing
+from bequeath.fleet.folder import (
+    claim,
+    clean,
+    doing,
+    missing_or_other,
+    ours,
+    reporting,
+    writing,
+)
 from bequeath.fleet.gates import Opened, check_deep, references
 from bequeath.fleet.one import Planned, arm_key, measure_reference, reference_key, run_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
@@ -47,7 +56,7 @@ def run_job(job: Job, *, fresh: bool = False, jobs: int = 1, quiet: bool = False
     planned = plan(opened)
     folders = [(p.folder(job.out), p.key) for p in planned]
     with located(job), writing(job.out), claim(job.out, folders, fresh=fresh):
-        write_text(job.out / "job.yaml", job.to_yaml())
+        write_text(job.out / "job.yaml", without_passwords(job.to_yaml()))
         _measure_references(opened)
         _run_all(opened, planned, jobs, console)
         tell_saved(job.out, planned, console)
@@ -74,23 +83,13 @@ def render_report(out: Path) -> Path:
     """
     out = Path(out)
     with writing(out):
-        if not ours(out):
-            return _write_reports(out)  # which says that there is nothing
-        while True:
-            try:
-                with alone(out):
-                    return _write_reports(out)
-            except JobError:
-                path = _write_reports(out)
-            # A job that has ended since may have written a later report before this one.
-            with suppress(JobError), alone(out):
-                continue
-            return path
+        return _write_reports(out)
 
 
 def _write_reports(out: Path) -> Path:
-    path = write_report(out)
-    write_card(out)
+    with reporting(out) if ours(out) else nullcontext():
+        path = write_report(out)
+        write_card(out)
     return path
 
 

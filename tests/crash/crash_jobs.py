@@ -20,6 +20,7 @@ from bequeath.evidence.card import card
 from bequeath.evidence.report.build import twin
 from bequeath.evidence.report.inputs import read_inputs
 
+RUN = ("run", "job.yaml", "--quiet")
 DIGITS = "sklearn:digits?as=image&split="
 TRAIN = {
     "epochs": 2, "batch_size": 16, "threads": 1, "device": "cpu", "checkpoint_every": 0.001,
@@ -114,7 +115,7 @@ FIXED = {
     "started": "2026-01-01T00:00:00+00:00",
 }
 REPORTS = {"report.html", "report.json", "MODEL_CARD.md"}
-OF_ITSELF = {".bequeath", ".bequeath-lock", "teacher_cache.json"}
+OF_ITSELF = {".bequeath", ".bequeath-lock", ".bequeath-report-lock", "teacher_cache.json"}
 
 
 def result(home: Path) -> dict[str, bytes]:
