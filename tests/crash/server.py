@@ -90,6 +90,7 @@ def begin(
     home: str, arguments: list[str], number: int = 0, **how: Any
 ) -> tuple[int, float, Path, Path]:
     said, spot = Path(home) / f"said-{number}.txt", Path(home) / f"spot-{number}.txt"
+    said.write_bytes(b"")
     spot.unlink(missing_ok=True)
     began = time.monotonic()
     child = os.fork()
