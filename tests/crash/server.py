@@ -42,8 +42,6 @@ def main() -> None:
     import pyarrow.parquet  # noqa: F401
     import torch
 
-    import bequeath.cli
-    import bequeath.fleet
     from bequeath.evidence.report import build
     from bequeath.fleet import evaluate
     from bequeath.methods.catalog import all_methods
@@ -168,7 +166,7 @@ def _stopper(home: Path, spot: Path, stop: str | int, seen: set[str]) -> Any:
             return
         if not isinstance(arguments[0], str | bytes | os.PathLike):
             return
-        path = os.path.abspath(os.fsdecode(arguments[0]))
+        path = str(Path(os.fsdecode(arguments[0])).absolute())
         if not any(path == root or path.startswith(root + "/") for root in ours):
             return
         kind = f"{event} {_kind(path.removeprefix(str(home)))}"

@@ -67,14 +67,15 @@ def test_killed_at_every_kind_of_change(server, whole, seen, pytestconfig, name)
     home, wanted = whole(name)
     known = start(seen, "kill", pytestconfig)
     here = sandbox(home / "killed", name)
-    for kills in range(MOST):
+    before = len(known)
+    for _ in range(MOST):
         done = server.run(here, stop="kill", seen=sorted(known))
         if not done["kind"]:
             break
         assert done["code"] == DIED
         known.add(done["kind"])
     assert done["code"] == 0, done["said"]
-    assert kills > (50 if name == "kd" else 2)
+    assert len(known) - before > (50 if name == "kd" else 2)
     assert unlike(result(here), wanted) == []
     assert not list((here / "out").rglob("*.part")) and not (here / "out" / "work").exists()
 
@@ -97,7 +98,7 @@ def test_refused_at_every_kind_of_change(server, whole, seen, pytestconfig, name
             continue
         assert done["code"] == 1, (done["kind"], done["said"])
         assert any(f"error[{code}]" in done["said"] for code in SAID), done["said"]
-        assert "it again" in done["said"] or "command again" in done["said"] or "S705" in done["said"]
+        assert "again" in done["said"] or "S705" in done["said"]
     assert done["code"] == 0, done["said"]
     assert failures > (20 if name == "kd" else 2)
     assert unlike(result(here), wanted) == []
@@ -128,7 +129,7 @@ def test_in_the_middle_of_a_file(server, whole, name, fatal):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", list(JOBS)[:5])
-def test_killed_at_random_instants(server, whole, name, capsys):
+def test_killed_at_random_instants(server, whole, name, capsys, pytestconfig):
     """Fifty runs of each of five methods, each killed at one to three random instants."""
     home, wanted = whole(name)
     here = sandbox(home / "timed", name)
@@ -144,8 +145,9 @@ def test_killed_at_random_instants(server, whole, name, capsys):
         assert done["code"] == 0, done["said"]
         assert unlike(result(here), wanted) == [], number
         assert not list((here / "out").rglob("*.part"))
+    told = f"\n{name}: {sum(phases.values())} kills, {dict(phases.most_common())}"
     with capsys.disabled():
-        print(f"\n{name}: {sum(phases.values())} kills, {dict(phases.most_common())}")
+        pytestconfig.get_terminal_writer().line(told)
 
 
 def phase(home: Path) -> str:

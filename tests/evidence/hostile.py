@@ -26,7 +26,7 @@ ATTACKS = (
     "\u00e9\u0301\u4e2d\u6587\u0639\u0631\u0628\u064a\U0001f600",
 )  # fmt: skip
 # What a reader of the record decides by; all other text is free.
-FIXED = {"direction", "kind", "stopped", "started", "unit", "want", "arm", "hash", "job_hash"}
+FIXED = {"direction", "kind", "stopped", "started", "unit", "want", "arm"}
 FREE_KEYS = {"series", "versions", "config", "notes", "models", "data"}
 SHORT = {"counts": 40, "unit": 24}
 

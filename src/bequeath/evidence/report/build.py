@@ -96,7 +96,7 @@ def render(inputs: Inputs) -> str:
         sections=_sections(said),
         headline=clean(inputs.headline),
         headline_rule=inputs.headline_rule,
-        version=inputs.any_record().provenance.bequeath,
+        version=clean(inputs.any_record().provenance.bequeath),
         brief=_brief(inputs),
         **said,
     )
