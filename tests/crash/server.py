@@ -8,8 +8,8 @@ that begin at once are one request, `together`. What may disturb a sitting:
     kill_after: s          SIGKILL after so many seconds of wall time
     stop: "kill" | errno   at the first change of a file whose kind is not in `seen`: death there and
                            then, or an OSError
-    limit: bytes, fatal    no file may grow beyond: the system kills the child in the middle of that
-                           write (fatal), or tells it EFBIG; this reaches writers in Rust and C++ too
+    limit: bytes, fatal    no file may grow beyond: the system kills the child in the middle of the
+                           write (fatal), or tells it EFBIG; writers in Rust and C++ are no exception
 
 A change of a file is what Python's audit hooks report: a file opened to be written, renamed,
 removed, a folder made or removed. Its kind is what is done and to which file, without numbers.
@@ -58,11 +58,16 @@ def main() -> None:
             for name in asked["load"]:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
-            print("{}", flush=True)
+            answer({})
         elif "together" in asked:
-            print(json.dumps(together(asked["together"])), flush=True)
+            answer(together(asked["together"]))
         else:
-            print(json.dumps(sitting(**asked)), flush=True)
+            answer(sitting(**asked))
+
+
+def answer(value: Any) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
 
 
 def together(requests: list[dict[str, Any]]) -> list[dict[str, Any]]:
