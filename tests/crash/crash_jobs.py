@@ -89,7 +89,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 def sandbox(home: Path, name: str, **changes: Any) -> Path:
-    """A folder with `job.yaml`; what the job starts from lies in `owned`, beside it; -> the folder."""
+    """A folder with `job.yaml`; -> the folder. What the job starts from is in `owned`, beside it."""
     for part in ("cache", "tmp"):
         (home / part).mkdir(parents=True)
     job = {"seeds": 1, "out": "out", **JOBS[name], **changes}
@@ -143,7 +143,8 @@ def result(home: Path) -> dict[str, bytes]:
     }
     inputs = read_inputs(out)
     said = {"MODEL_CARD.md": card(inputs), "report.json": json.dumps(twin(inputs))}
-    anew = {name: said.get(Path(name).name, "").encode() for name in found if Path(name).name in REPORTS}
+    made = {name: Path(name).name for name in found if Path(name).name in REPORTS}
+    anew = {name: said.get(kind, "").encode() for name, kind in made.items()}
     return found | anew
 
 

@@ -6,10 +6,10 @@ Each request is a sitting: `bequeath ARGUMENTS` in `home`, in a child that does 
 that begin at once are one request, `together`. What may disturb a sitting:
 
     kill_after: s          SIGKILL after so many seconds of wall time
-    stop: "kill" | errno   at the first change of a file whose kind is not in `seen`: death there and
-                           then, or an OSError
+    stop: "kill" | errno   at the first change of a file whose kind is not in `seen`: death there,
+                           or an OSError
     limit: bytes, fatal    no file may grow beyond: the system kills the child in the middle of the
-                           write (fatal), or tells it EFBIG; writers in Rust and C++ are no exception
+                           write (fatal), or tells it EFBIG; writers in Rust and C++ too
 
 A change of a file is what Python's audit hooks report: a file opened to be written, renamed,
 removed, a folder made or removed. Its kind is what is done and to which file, without numbers.
