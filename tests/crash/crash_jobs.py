@@ -89,7 +89,7 @@ JOBS: dict[str, dict[str, Any]] = {
 
 
 def sandbox(home: Path, name: str, **changes: Any) -> Path:
-    """A folder with `job.yaml`; -> the folder. What the job starts from is in `owned`, beside it."""
+    """A folder with `job.yaml`; -> the folder. What it starts from is in `owned`, beside it."""
     for part in ("cache", "tmp"):
         (home / part).mkdir(parents=True)
     job = {"seeds": 1, "out": "out", **JOBS[name], **changes}

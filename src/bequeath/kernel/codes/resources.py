@@ -72,8 +72,9 @@ CODES = {
     ),
     "R522": Code(
         "a result could not be written",
-        "The system did not take a file of the output folder: the disk is full or fails, or writing "
-        "is not allowed. What was complete before is untouched, and nothing half-written is left.",
+        "The system did not take a file of the output folder: the disk is full or fails, or "
+        "writing is not allowed. What was complete before is untouched, and nothing half-written "
+        "is left.",
         "Free some space, or allow writing there, then run the same command again: it goes on.",
     ),
     "R561": Code(
