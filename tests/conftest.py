@@ -4,6 +4,20 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="also what takes minutes")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        skip = pytest.mark.skip(reason="takes minutes; only with --long")
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(skip)
+
 
 def pytest_configure() -> None:
     """Ctrl-C works in the tests and in what they start, also where the shell made them ignore it.

@@ -6,13 +6,10 @@ import errno
 import os
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 from ruamel.yaml import YAML
 from tiny_jobs import command, job, plain, result, runs, tree
@@ -71,7 +68,7 @@ def test_killed_then_interrupted_then_done(tmp_path):
     assert "run it again to go on" in said and "Traceback" not in said
     second = checkpoint.load(kept)
     assert second["step"] > first["step"] and not second["done"]
-    assert not (out / LOCK).exists() and runs(out) == set()
+    assert runs(out) == set()
 
     run_job(job(out, train=LONG), quiet=True)
     run_job(job(tmp_path / "whole", train={"epochs": 80}), quiet=True)
@@ -115,27 +112,12 @@ def test_two_processes_do_not_share_a_folder(made, tmp_path):
     run_job(job(out), quiet=True)
 
 
-def test_the_lock_of_a_dead_process_is_taken_over(made, tmp_path):
+@pytest.mark.parametrize("left", ["", "1 1700000000.0 another-machine", "x y z"])
+def test_a_lock_is_held_by_a_process_and_not_by_a_file(made, tmp_path, left):
+    """What a killed process left in the file holds nobody up, in whatever container it ran."""
     out = shutil.copytree(made, tmp_path / "out")
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    host = socket.gethostname()
-    now = psutil.Process().create_time()
-    for left in (
-        f"{gone.pid} {now} {host}",
-        f"{os.getpid()} {now - 3600} {host}",  # its number is another process's by now
-    ):
-        (out / LOCK).write_text(left)
-        run_job(job(out), quiet=True)
-        assert not (out / LOCK).exists()
-
-
-def test_a_lock_one_cannot_judge_holds(made, tmp_path):
-    out = shutil.copytree(made, tmp_path / "out")
-    for left in (f"1 {time.time()} another-machine", "", "x y z"):
-        (out / LOCK).write_text(left)
-        assert refused(out) == "R510"
-        assert (out / LOCK).read_text() == left
+    (out / LOCK).write_text(left)
+    run_job(job(out), quiet=True)
 
 
 @pytest.mark.parametrize("where", ["model", "record", "report"])
@@ -167,7 +149,7 @@ def test_disk_full_while_storing(made, tmp_path, monkeypatch, capsys, where):
     assert {name: after[name] for name in kept} == kept
     if where != "report":
         assert runs(out) == {"kd/seed-0", "ce/seed-0"}  # and no half folder beside them
-    assert not list(out.rglob("*.part")) and not (out / LOCK).exists()
+    assert not list(out.rglob("*.part"))
 
     assert cli.run_cli(arguments) == 0
     assert runs(out) == {f"{arm}/seed-{s}" for arm in ("kd", "ce") for s in (0, 1)}

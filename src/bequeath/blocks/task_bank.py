@@ -111,7 +111,8 @@ class TaskBank:
                 f"{task}/buffer/{n}": b.cpu().contiguous() for n, b in self._buffers[task].items()
             }
         named = {task: list((classes or {}).get(task, ())) for task in self.tasks}
-        meta = {"format": "pt", "tasks": json.dumps(named, ensure_ascii=False)}
+        # One entry: safetensors writes several in an order that changes from process to process.
+        meta = {"tasks": json.dumps(named, ensure_ascii=False)}
         write_whole(folder / FILE, lambda part: save_file(tensors, part, metadata=meta))
         write_text(folder / CODE, Path(task_network.__file__).read_text(encoding="utf-8"))
         return (

@@ -148,19 +148,19 @@ def _what(inputs: Inputs) -> str:
             time = f"{words.milliseconds(model.latency_ms)} for one sample, "
         lines.append(
             f"- **Model:** {_text(model.architecture)}, {model.parameters:,} parameters, "
-            f"{words.show_size(model.bytes)}, {time}hash `{model.hash}`"
+            f"{words.show_size(model.bytes)}, {time}hash {_code(model.hash)}"
         )
     for role, source in sorted(record.provenance.models.items()):
         licence = source.licence or "unknown"
         lines.append(
             f"- **{_text(role)}:** {_code(_public(source.ref))}, "
-            f"hash `{source.hash or 'unknown'}`, licence {_text(licence)}"
+            f"hash {_code(source.hash or 'unknown')}, licence {_text(licence)}"
         )
     for role, data in sorted(record.provenance.data.items()):
         size = "" if data.n is None else f", {data.n:,} samples"
         lines.append(
             f"- **Data, {_text(role)}:** {_code(_public(data.ref))}{size}, "
-            f"hash `{data.hash or 'unknown'}`"
+            f"hash {_code(data.hash or 'unknown')}"
         )
     lines.append(
         f"- **Which {'model' if model else 'run'} this is:** {inputs.headline_rule} "

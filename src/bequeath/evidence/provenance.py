@@ -52,11 +52,11 @@ def provenance(
         versions=versions(),
         machine=machine(device, threads),
         models={
-            role: source.model_copy(update={"ref": without_home(source.ref)})
+            role: source.model_copy(update={"ref": _public(source.ref)})
             for role, source in (models or {}).items()
         },
         data={
-            role: source.model_copy(update={"ref": without_home(source.ref)})
+            role: source.model_copy(update={"ref": _public(source.ref)})
             for role, source in (data or {}).items()
         },
     )
@@ -122,6 +122,15 @@ def without_home(text: str) -> str:
     text = re.sub(r"(?<![\w.-])/(?:home|Users)/[^/\s:]+", "~", text)
     text = re.sub(r"(?<![\w.-])/root(?=/|$)", "~", text)
     return re.sub(r"[A-Za-z]:\\Users\\[^\\\s:]+", "~", text)
+
+
+def without_passwords(text: str) -> str:
+    """`text` with what stands before the `@` of its URLs, a name and a password, as `***`."""
+    return re.sub(r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s\"']+@", r"\1***@", text)
+
+
+def _public(ref: str) -> str:
+    return without_home(without_passwords(ref))
 
 
 def _own_version() -> str:

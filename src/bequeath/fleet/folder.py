@@ -6,20 +6,19 @@ import contextlib
 import errno
 import os
 import re
-import shutil
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 from safetensors import SafetensorError
 
 from bequeath.evidence.record import RECORD_FILE, load_record
 from bequeath.kernel.errors import JobError, Problem, RunError
+from bequeath.kernel.files import is_part, leftovers, remove
 
 LOCK = ".bequeath-lock"
 MARK = ".bequeath"  # says that the folder is ours; names like `runs` do not, anybody has those
+REPORT_LOCK = ".bequeath-report-lock"
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Everything a job leaves in its folder; `--fresh` removes these and nothing else.
 OURS = (
@@ -42,18 +41,54 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     """
     refuse_strangers(out)
     out.mkdir(parents=True, exist_ok=True)
-    lock = out / LOCK
-    _lock(lock, out)
-    try:
+    with alone(out):
+        _refuse_orphans(out)
         if fresh:
             for name in OURS:
-                _remove(out / name)
+                remove(out / name)
         _refuse_other_jobs(out, planned)
         if not (out / MARK).exists():  # a job that is refused leaves not even a new time
             (out / MARK).touch()
+        with reporting(out):  # which writes parts of its own
+            for part in list(leftovers(out)):
+                remove(part)
         yield
-    finally:
-        lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Hold the lock of `out`. The system frees it when its process ends, however it ends.
+
+    JobError R510 when another process has it.
+    """
+    with _lock(out / LOCK, out):
+        yield
+
+
+@contextmanager
+def reporting(out: Path) -> Iterator[None]:
+    """Read the records and write the reports alone, waiting for whoever does.
+
+    A report may be asked for while the job runs. Whoever writes later has read later.
+    """
+    from filelock import FileLock
+
+    with FileLock(out / REPORT_LOCK):
+        yield
+
+
+@contextmanager
+def doing(work: Path, patience: float = -1.0) -> Iterator[None]:
+    """Hold the run whose scratch is `work` for this process, so that no two are ever at it.
+
+    The lock lies beside the scratch and goes with it. patience: seconds to wait for another
+    process, by default for ever; filelock.Timeout after them.
+    """
+    from filelock import FileLock
+
+    work.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(work.with_name(f"{work.name}.lock"), timeout=patience):
+        yield
 
 
 def missing_or_other(folder: Path, key: str) -> bool:
@@ -62,31 +97,40 @@ def missing_or_other(folder: Path, key: str) -> bool:
 
 
 def clean(out: Path) -> None:
-    """Take away the scratch of a job that is done, and what a killed process had half-written."""
-    shutil.rmtree(out / "work", ignore_errors=True)
-    for pattern in (".*.part", "runs/*/.*.part", "references/.*.part"):
-        for part in out.glob(pattern):
-            _remove(part)
+    """Take away the scratch of a job that is done."""
+    remove(out / "work")
 
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """RunError R522 where the disk does not take what the block writes into `out`."""
+    """RunError R522 where the system does not let the block write into `out`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
-        code = re.search(r"os error (\d+)", str(error))
-        number = error.errno if isinstance(error, OSError) else int(code[1]) if code else None
-        if number not in NO_ROOM:
+        number = _refusal(out, error)
+        if number is None:
             raise
         raise RunError(
             Problem(
                 "R522",
-                f"the results cannot be written: {os.strerror(number)}",
-                notes=(f"in `{out}`",),
-                remedies=("free some space, then run the same command again: it goes on",),
+                f"cannot write into `{out}`: {os.strerror(number)}",
+                remedies=(
+                    "free some space, or allow writing there; then run the same command again: it "
+                    "goes on",
+                ),
             )
         ) from error
+
+
+def _refusal(out: Path, error: OSError | SafetensorError) -> int | None:
+    """The system's number of an error that is about writing, or about a file in `out`."""
+    if isinstance(error, SafetensorError):
+        code = re.search(r"os error (\d+)", str(error))
+        number = int(code[1]) if code else None
+        return number if number in (*NO_ROOM, errno.EACCES, errno.EPERM) else None
+    named = isinstance(error.filename, str | os.PathLike)
+    inside = named and Path(error.filename).absolute().is_relative_to(out.absolute())
+    return error.errno if error.errno in NO_ROOM or inside else None
 
 
 def _key_of(folder: Path) -> str | None:
@@ -99,14 +143,13 @@ def _key_of(folder: Path) -> str | None:
 
 def refuse_strangers(out: Path) -> None:
     """JobError R512 when `out` holds files and is not a folder that a job has written."""
-    if not out.is_dir() or _ours(out):
+    if not out.is_dir():
         return
+    # Looked at before the mark, which is the first that a job writes: another may be starting.
     names = sorted(
-        p.name
-        for p in out.iterdir()
-        if p.name != LOCK and not (p.name.startswith(".") and p.suffix == ".part")
+        p.name for p in out.iterdir() if p.name not in (LOCK, REPORT_LOCK) and not is_part(p.name)
     )
-    if names:
+    if names and not ours(out):
         raise JobError(
             Problem(
                 "R512",
@@ -118,7 +161,7 @@ def refuse_strangers(out: Path) -> None:
         )
 
 
-def _ours(out: Path) -> bool:
+def ours(out: Path) -> bool:
     """By its mark, or (before there were marks) by what only a job writes."""
     written = ("runs/*/seed-*/record.json", "references/*/record.json", "work/*/seed-*/key")
     return (out / MARK).is_file() or any(any(out.glob(pattern)) for pattern in written)
@@ -151,44 +194,29 @@ def _refuse_other_jobs(out: Path, planned: Sequence[tuple[Path, str]]) -> None:
             )
 
 
-def _lock(lock: Path, out: Path) -> None:
-    me = f"{os.getpid()} {psutil.Process().create_time()} {socket.gethostname()}"
-    for _ in range(2):
-        try:
-            with lock.open("x", encoding="utf-8") as file:
-                file.write(me)
-            return
-        except FileExistsError:
-            if not _stale(lock):
-                break
-            lock.unlink(missing_ok=True)
-    raise JobError(
-        Problem(
+def _refuse_orphans(out: Path) -> None:
+    """JobError R510 while a run is still done for a process that was killed (`--jobs`)."""
+    for lock in out.glob("work/*/*.lock"):
+        with _lock(lock, out):
+            pass
+
+
+@contextmanager
+def _lock(path: Path, out: Path) -> Iterator[None]:
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        problem = Problem(
             "R510",
             f"another process is working in `{out}`",
             at=("out",),
-            remedies=("wait for it, or choose another folder", f"if none is: remove `{lock}`"),
+            remedies=("wait for it, or choose another folder",),
         )
-    )
-
-
-def _stale(lock: Path) -> bool:
-    """Whether the process that holds the lock is gone. On another machine one cannot tell.
-
-    A number alone does not name a process: in a container the next one often has the same.
-    """
-    with contextlib.suppress(OSError, ValueError):
-        pid, began, host = lock.read_text(encoding="utf-8").split(" ", 2)
-        if host != socket.gethostname():
-            return False
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return abs(psutil.Process(int(pid)).create_time() - float(began)) > 1
-        return True
-    return not lock.exists()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        raise JobError(problem) from None
+    try:
+        yield
+    finally:
+        lock.release()

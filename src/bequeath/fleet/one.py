@@ -20,7 +20,7 @@ from bequeath.given.bound import BoundModel
 from bequeath.given.given import Given
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
-from bequeath.kernel.files import canonical, digest, whole_folder, write_text
+from bequeath.kernel.files import canonical, digest, remove, whole_folder, write_text
 from bequeath.methods.catalog import family_of
 from bequeath.methods.family import Family
 from bequeath.train.budget import Deadline
@@ -130,7 +130,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
             shutil.copy(work / LOG, part / LOG)
 
     folder = _store(planned.folder(job.out), record, measured, fill)
-    shutil.rmtree(work, ignore_errors=True)
+    remove(work)
     return folder
 
 
@@ -221,7 +221,7 @@ def _work_folder(planned: Planned, out: Path) -> Path:
     work = planned.work(out)
     mark = work / "key"
     if not mark.is_file() or mark.read_text(encoding="utf-8") != planned.key:
-        shutil.rmtree(work, ignore_errors=True)
+        remove(work)
         work.mkdir(parents=True)
         write_text(mark, planned.key)
     return work

@@ -10,17 +10,18 @@ import itertools
 import json
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from bequeath.evidence.card import write_card
+from bequeath.evidence.provenance import without_passwords
 from bequeath.evidence.record import load_record
 from bequeath.evidence.report import write_report
 from bequeath.fleet.executors import check_place, pool_for
-from bequeath.fleet.folder import claim, clean, missing_or_other, writing
+from bequeath.fleet.folder import claim, clean, missing_or_other, ours, reporting, writing
 from bequeath.fleet.gates import Opened, check_deep, references
 from bequeath.fleet.one import Planned, measure_reference, reference_key, share_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
@@ -69,13 +70,13 @@ def _lead(
         console.print(note, style="dim", highlight=False)
     folders = [(p.folder(job.out), p.key) for p in planned]
     with located(job), writing(job.out), claim(job.out, folders, fresh=fresh):
-        write_text(job.out / "job.yaml", job.to_yaml())
+        write_text(job.out / "job.yaml", without_passwords(job.to_yaml()))
         _measure_references(opened)
         _run_all(opened, planned, jobs, on, console)
         opened.processes.task(None)
         tell_saved(job.out, planned, console)
         clean(job.out)
-        report = render_report(job.out)
+        report = _write_reports(job.out)
     console.print(_answer(job.out), highlight=False)
     console.print(visible(f"report: {report}"), highlight=False)
 
@@ -109,10 +110,19 @@ def located(job: Job) -> Iterator[None]:
 
 
 def render_report(out: Path) -> Path:
-    """(Re)write report.html, report.json and MODEL_CARD.md of a finished job; -> report.html."""
+    """(Re)write report.html, report.json and MODEL_CARD.md of a job's folder; -> report.html.
+
+    The job may be running: the report then says what is there so far.
+    """
     out = Path(out)
-    path = write_report(out)
-    write_card(out)
+    with writing(out):
+        return _write_reports(out)
+
+
+def _write_reports(out: Path) -> Path:
+    with reporting(out) if ours(out) else nullcontext():
+        path = write_report(out)
+        write_card(out)
     return path
 
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from threadpoolctl import threadpool_limits
 
 import bequeath
-from bequeath.fleet.folder import missing_or_other, writing
+from bequeath.fleet.folder import doing, missing_or_other, writing
 from bequeath.fleet.gates import Opened, check_deep
 from bequeath.fleet.one import Planned, run_one
 from bequeath.fleet.units import Name, name_of, plan
@@ -99,25 +99,20 @@ def do(
 
 @contextmanager
 def holding(planned: Planned, out: Path) -> Iterator[None]:
-    """Hold a run for this process. The lock lies beside its scratch, and goes with it."""
-    work = planned.work(out)
-    work.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(work.with_name(f"{work.name}.lock"), timeout=PATIENCE)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise RunError(
-            Problem(
-                "R531",
-                f"another process is still at {name_of(planned)}",
-                notes=(f"it holds `{lock.lock_file}`",),
-                remedies=("wait for it, or end it; then run the same command again",),
-            )
-        ) from None
-    try:
+    """Hold a run for this process. RunError R531 when another one stays at it."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(doing(planned.work(out), PATIENCE))
+        except Timeout as waited:
+            raise RunError(
+                Problem(
+                    "R531",
+                    f"another process is still at {name_of(planned)}",
+                    notes=(f"it holds `{waited.lock_file}`",),
+                    remedies=("wait for it, or end it; then run the same command again",),
+                )
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -1,10 +1,15 @@
-"""Files that are whole or not there: write beside, flush to disk, rename over."""
+"""Files that are whole or not there: write beside, flush to disk, rename over.
+
+What a killed process was writing lies beside it as `.NAME.TOKEN.part`; nobody reads those, and who
+works in a folder next takes them away (`leftovers`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,11 +24,10 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     temporary file is removed and the error goes on.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = _beside(path)
     try:
         write(temporary)
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _flush(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -48,16 +52,51 @@ def write_json(path: Path, value: Any) -> None:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a folder to fill; rename it to `path` when the block ends well, remove it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = _beside(path)
     temporary.mkdir()
     try:
         yield temporary
-        shutil.rmtree(path, ignore_errors=True)
+        for written in temporary.rglob("*"):
+            if written.is_file():
+                _flush(written)
+        remove(path)
         temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove(path: Path) -> None:
+    """Take away a file or a folder, at once: killed half way, no part of it lies at `path`."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+        return
+    gone = path if is_part(path.name) else _beside(path)
+    if gone != path:
+        path.replace(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def leftovers(folder: Path) -> Iterator[Path]:
+    """What killed processes were writing, or removing, in `folder` and below."""
+    for found in folder.rglob(".*.part"):
+        if not any(is_part(above.name) for above in found.parents):
+            yield found
+
+
+def is_part(name: str) -> bool:
+    """Whether a file or folder of this name is one that was not finished."""
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _beside(path: Path) -> Path:
+    # The number of a process is not enough: two containers that share a disk both have a first one.
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def digest(*parts: bytes | str) -> str:

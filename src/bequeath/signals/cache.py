@@ -23,7 +23,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from bequeath.kernel.errors import Problem, RunError
-from bequeath.kernel.files import canonical, digest, write_json
+from bequeath.kernel.files import canonical, digest, leftovers, remove, write_json
 from bequeath.kernel.units import show_size
 from bequeath.signals.npy import Npy, wrong_with
 
@@ -136,11 +136,12 @@ class Cache:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """RunError S705 when the folder of caches cannot be written."""
-        with _writing(self):
-            self.where.mkdir(parents=True, exist_ok=True)
-        with locked(self.where, self.key):
-            for part in self.folder.glob(".*.part"):  # of a process that was killed
-                shutil.rmtree(part, ignore_errors=True) if part.is_dir() else part.unlink()
+        with ExitStack() as stack:
+            with _writing(self):
+                self.where.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(locked(self.where, self.key))
+                for part in list(leftovers(self.folder)):
+                    remove(part)
             yield
 
     def load(self, *, put_aside: bool = True) -> None:

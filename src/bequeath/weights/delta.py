@@ -140,7 +140,9 @@ def thinned(
             vectors = task_vectors(part)
             sums = []
             for i in masked:
-                kept = masks[i].mask(vectors[i], part.start)
+                mask = masks[i]
+                assert mask is not None
+                kept = mask.mask(vectors[i], part.start)
                 magnitude = vectors[i].abs_()
                 sums += [block_sums(magnitude), block_sums(kept.mul_(magnitude))]
             return tuple(sums)

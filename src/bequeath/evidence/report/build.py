@@ -94,7 +94,7 @@ def render(inputs: Inputs, found: Sequence[Finding] = ()) -> str:
     }
     return environment.get_template("template.html.j2").render(
         title=f"{clean(inputs.headline)}: {clean(str(inputs.job.get('want', 'report')))}",
-        policy=_policy(script),
+        policy=_policy(script, style),
         style=Markup(style),
         script=Markup(script),
         answer=split_answer(clean(comparison.sentence, 1000)),
@@ -102,7 +102,7 @@ def render(inputs: Inputs, found: Sequence[Finding] = ()) -> str:
         sections=_sections(said),
         headline=clean(inputs.headline),
         headline_rule=inputs.headline_rule,
-        version=inputs.any_record().provenance.bequeath,
+        version=clean(inputs.any_record().provenance.bequeath),
         brief=_brief(inputs),
         **said,
     )
@@ -177,13 +177,21 @@ def _brief(inputs: Inputs) -> dict[str, Any]:
     }
 
 
-def _policy(script: str) -> str:
-    """Nothing may be fetched; the one script is known by its hash."""
-    known = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def _policy(script: str, style: str) -> str:
+    """Nothing may be fetched; the one script and the one style sheet are known by their hashes.
+
+    Attributes may have styles (the shade of a cell). `style-src` is for browsers that do not know
+    its two parts.
+    """
     return (
-        f"default-src 'none'; script-src 'sha256-{known}'; style-src 'unsafe-inline'; "
+        f"default-src 'none'; script-src '{_known(script)}'; style-src 'unsafe-inline'; "
+        f"style-src-elem '{_known(style)}'; style-src-attr 'unsafe-inline'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
+
+
+def _known(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 __all__ = ["REPORT_FILE", "TWIN_FILE", "render", "twin", "write_report"]

@@ -101,13 +101,14 @@ def sources(inputs: Inputs) -> list[dict[str, str]]:
         for role, model in origin.models.items():
             rows[("model", role, model.hash or "")] = {
                 "kind": "model", "role": clean(role), "ref": clean(model.ref),
-                "hash": model.hash or "–", "about": model.licence or "licence unknown",
+                "hash": clean(model.hash or "–"),
+                "about": clean(model.licence or "licence unknown"),
             }  # fmt: skip
         for role, data in origin.data.items():
             size = "–" if data.n is None else f"{data.n:,} samples"
             rows[("data", role, data.hash or "")] = {
                 "kind": "data", "role": clean(role), "ref": clean(data.ref),
-                "hash": data.hash or "–", "about": size,
+                "hash": clean(data.hash or "–"), "about": size,
             }  # fmt: skip
     return [rows[key] for key in sorted(rows, key=lambda k: (k[0] != "model", k[1], k[2]))]
 

@@ -41,9 +41,10 @@ CODES = {
     ),
     "R510": Code(
         "another process is at work here",
-        "Two processes writing into one output folder would lose each other's results.",
-        "Wait for it, or choose another folder. If there is none (another machine's may have "
-        "died), remove the lock file that is named.",
+        "Two processes writing into one output folder would lose each other's results. The lock is "
+        "the system's, and free as soon as its process ends, however it ends; a job that was "
+        "killed while it did several runs at a time holds it until those have ended.",
+        "Wait for it, or choose another folder.",
     ),
     "R511": Code(
         "the folder holds another job's results",
@@ -71,9 +72,10 @@ CODES = {
     ),
     "R522": Code(
         "a result could not be written",
-        "The disk did not take a file of the output folder: it is full, or not writable. What was "
-        "complete before is untouched, and nothing half-written is left.",
-        "Free some space, then run the same command again: it goes on.",
+        "The system did not take a file of the output folder: the disk is full or fails, or "
+        "writing is not allowed. What was complete before is untouched, and nothing half-written "
+        "is left.",
+        "Free some space, or allow writing there, then run the same command again: it goes on.",
     ),
     "R530": Code(
         "workers were lost again and again",
