@@ -23,7 +23,6 @@ probabilities that do not sum to one), and because nothing has to be kept for a 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -32,7 +31,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Kind = Literal["forward", "reverse", "jsd", "skew", "skew_reverse", "uld"]
-Divergence = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 LEAST = -80.0  # log of a probability below which a bin counts as this: float32 ends at -87
 
@@ -68,30 +66,39 @@ def rest_of(log_p: Tensor) -> Tensor:
     return left.clamp_min(0).log().clamp_min(LEAST).to(log_p.dtype)
 
 
-def divergence(kind: Kind, amount: float = 0.0) -> Divergence:
-    """The divergence by its name. amount: a of the skew ones in [0, 1), b of `jsd` in (0, 1).
+@dataclass(frozen=True)
+class Divergence:
+    """The divergence by its name: called with log q [N, V] and log p, -> value [N], slope [N, V].
 
-    ValueError for an amount out of these bounds. Where the teacher is a `TopK`, its k words and the
-    rest are k + 1 bins, and the divergence is that between the bins; `uld` has none of that.
+    amount: a of the skew ones in [0, 1), b of `jsd` in (0, 1); ValueError out of these bounds.
     """
-    if not (0 < amount < 1 if kind == "jsd" else 0 <= amount < 1):
-        raise ValueError(f"`{kind}` with {amount}: the skew is in [0, 1), the share of jsd in (0, 1)")
-    of: dict[str, Divergence] = {
-        "forward": lambda q, p: _skew(q, p, 0.0),
-        "reverse": lambda q, p: _skew_reverse(q, p, 0.0),
-        "jsd": lambda q, p: _jsd(q, p, amount),
-        "skew": lambda q, p: _skew(q, p, amount),
-        "skew_reverse": lambda q, p: _skew_reverse(q, p, amount),
-        "uld": _sorted_distance,
-    }
-    return of[kind]
+
+    kind: Kind
+    amount: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.amount < 1 if self.kind == "jsd" else 0 <= self.amount < 1):
+            message = "the skew is in [0, 1), the share of jsd in (0, 1)"
+            raise ValueError(f"`{self.kind}` with {self.amount}: {message}")
+
+    def __call__(self, log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+        if self.kind == "uld":
+            return _sorted_distance(log_q, log_p)
+        if self.kind == "jsd":
+            return _jsd(log_q, log_p, self.amount)
+        skew = self.amount if self.kind.startswith("skew") else 0.0
+        return (_skew if self.kind in ("forward", "skew") else _skew_reverse)(log_q, log_p, skew)
 
 
 def compare(measure: Divergence, log_q: Tensor, teacher: Tensor | TopK, temperature: float) -> Any:
-    """(value [N], slope [N, V]) of a chunk; teacher: logits [N, V'], or a TopK at temperature 1."""
+    """(value [N], slope [N, V]) of a chunk; teacher: logits [N, V'], or a TopK at temperature 1.
+
+    Of a TopK its k words and the rest are k + 1 bins, and the divergence is that between the bins;
+    the sorted distance knows no words, and takes none.
+    """
     if isinstance(teacher, TopK):
-        if temperature != 1:
-            raise ValueError("the rest beside the likeliest words cannot be softened")
+        if temperature != 1 or measure.kind == "uld":
+            raise ValueError("the rest beside the likeliest words cannot be softened or sorted")
         return _binned(measure, log_q, teacher)
     return measure(log_q, (teacher.to(log_q.dtype) / temperature).log_softmax(1))
 
@@ -152,7 +159,7 @@ def _skew_reverse(log_q: Tensor, log_p: Tensor, a: float) -> tuple[Tensor, Tenso
 
 
 def _jsd(log_q: Tensor, log_p: Tensor, b: float) -> tuple[Tensor, Tensor]:
-    """M / q = e^m. value: b sum p (x - m) - (1 - b) sum q m. slope: c - q sum c, c of the latter."""
+    """M / q = e^m. value: b sum p (x - m) + sum c, c = - (1 - b) q m. slope: c - q sum c."""
     p, q, x = log_p.exp(), log_q.exp(), log_p - log_q
     m = _mixed(x, b)
     c = (q * m).mul_(b - 1)

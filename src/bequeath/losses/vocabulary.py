@@ -49,6 +49,9 @@ class Projected:
         bias = None if self.bias is None else self.bias.to(hidden.dtype)
         return F.linear(hidden, self.weight.to(hidden.dtype), bias)
 
+    def __len__(self) -> int:
+        return len(self.hidden)
+
     def over(self, choose: Callable[[Tensor], Tensor]) -> Projected:
         """The same of other rows: `choose` from hidden to hidden."""
         return Projected(choose(self.hidden), self.weight, self.bias)
@@ -220,7 +223,7 @@ def _chunk(
 
 
 def _weighed(values: Tensor, weights: Tensor | None, rows: slice) -> Tensor:
-    """[n] or [n, V] times the weights of their rows; what weighs nothing is 0, even if not finite."""
+    """[n] or [n, V] times the weights of their rows; what weighs nothing is 0, whatever it is."""
     if weights is None:
         return values
     w = weights[rows].to(values.dtype)
