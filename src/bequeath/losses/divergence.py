@@ -33,6 +33,7 @@ from torch.nn import functional as F
 Kind = Literal["forward", "reverse", "jsd", "skew", "skew_reverse", "uld"]
 
 LEAST = -80.0  # log of a probability below which a bin counts as this: float32 ends at -87
+NEVER = -1e4  # that of a word a teacher rules out, -inf
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,13 @@ def compare(measure: Divergence, log_q: Tensor, teacher: Tensor | TopK, temperat
         if temperature != 1 or measure.kind == "uld":
             raise ValueError("the rest beside the likeliest words cannot be softened or sorted")
         return _binned(measure, log_q, teacher)
-    return measure(log_q, (teacher.to(log_q.dtype) / temperature).log_softmax(1))
+    log_p = softened(teacher.to(log_q.dtype), temperature)
+    return measure(log_q, log_p.clamp_min_(NEVER))  # 0 log 0 is 0
+
+
+def softened(logits: Tensor, temperature: float) -> Tensor:
+    """log softmax(z / T) of [N, V], in memory of its own."""
+    return (logits if temperature == 1 else logits / temperature).log_softmax(1)
 
 
 class _Dense(torch.autograd.Function):
@@ -110,7 +117,7 @@ class _Dense(torch.autograd.Function):
     def forward(
         ctx: Any, student: Tensor, teacher: Any, measure: Divergence, temperature: float
     ) -> Tensor:
-        log_q = (student / temperature).log_softmax(1)
+        log_q = softened(student, temperature)
         value, slope = compare(measure, log_q, teacher, temperature)
         ctx.save_for_backward(slope.mul_(temperature))
         return value * temperature**2
@@ -135,36 +142,41 @@ def dense(
 def _mixed(x: Tensor, b: float) -> Tensor:
     """log(b e^x + 1 - b): exactly 0 at x = 0, without overflow anywhere; 0 < b < 1."""
     share = torch.where(x > 0, x.new_tensor(1 - b), x.new_tensor(b))
-    return x.clamp_min(0) + torch.log1p(share * torch.expm1(-x.abs()))
+    return x.abs().neg_().expm1_().mul_(share).log1p_().add_(x.clamp_min(0))
 
 
 def _skew(log_q: Tensor, log_p: Tensor, a: float) -> tuple[Tensor, Tensor]:
-    """M / q = e^m. value: sum p (x - m). slope: (1 - a) (q sum w - w), w = p q / M - q."""
+    """M / q = e^m. value: sum p (x - m). slope: (1 - a) (q sum w - w), w = p q / M - q.
+
+    The sum of w is 0 where a is.
+    """
     p, q, x = log_p.exp(), log_q.exp(), log_p - log_q
-    m = _mixed(x, a) if a else None
-    value = torch.where(p > 0, p * (x if m is None else x - m), 0.0).sum(1)
-    w = (p if m is None else (log_p - m).exp()) - q
-    return value, (q * w.sum(1, keepdim=True) - w).mul_(1 - a)
+    if not a:
+        return x.mul_(p).sum(1), q.sub_(p)
+    m = _mixed(x, a)
+    value = x.sub_(m).mul_(p).sum(1)
+    w = m.neg_().add_(log_p).exp_().sub_(q)
+    return value, q.mul_(w.sum(1, keepdim=True)).sub_(w).mul_(1 - a)
 
 
 def _skew_reverse(log_q: Tensor, log_p: Tensor, a: float) -> tuple[Tensor, Tensor]:
     """M / q = e^m. value: - sum q m. slope: c - q sum c, c = - q m - a q (q / M - 1)."""
     q, x = log_q.exp(), log_p - log_q
     m = _mixed(x, 1 - a) if a else x
-    c = -torch.where(q > 0, q * m, 0.0)
+    c = (q * m).neg_()
     value = c.sum(1)
     if a:
-        c = c - a * q * torch.expm1(-m)
-    return value, c - q * c.sum(1, keepdim=True)
+        c.sub_(m.neg_().expm1_().mul_(q).mul_(a))
+    return value, c.sub_(q.mul_(c.sum(1, keepdim=True)))
 
 
 def _jsd(log_q: Tensor, log_p: Tensor, b: float) -> tuple[Tensor, Tensor]:
     """M / q = e^m. value: b sum p (x - m) + sum c, c = - (1 - b) q m. slope: c - q sum c."""
-    p, q, x = log_p.exp(), log_q.exp(), log_p - log_q
+    q, x = log_q.exp(), log_p - log_q
     m = _mixed(x, b)
     c = (q * m).mul_(b - 1)
-    value = b * torch.where(p > 0, p * (x - m), 0.0).sum(1) + c.sum(1)
-    return value, c - q * c.sum(1, keepdim=True)
+    value = x.sub_(m).mul_(log_p.exp()).sum(1).mul_(b) + c.sum(1)
+    return value, c.sub_(q.mul_(c.sum(1, keepdim=True)))
 
 
 def _sorted_distance(log_q: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bequeath.losses.divergence import Divergence, TopK, compare
+from bequeath.losses.divergence import Divergence, TopK, compare, softened
 
 NUMBERS = 2**24  # in the logits of one chunk: 64 MB in fp32, four or five times at once
 SAME = 1e-6  # weights that differ by less are those announced
@@ -203,14 +203,17 @@ def _chunk(
     """The sums of a chunk of logits [n, V], and the gradient by them for the plan's weights."""
     zero = z.new_zeros(())
     soft, hard, slope = zero, zero, None
-    log_1 = z.log_softmax(1) if plan.y is not None or plan.temperature == 1 else None
+    T = plan.temperature
+    log_1 = z.log_softmax(1) if plan.y is not None or T == 1 else None
     if plan.measure is not None and plan.teacher is not None:
-        T = plan.temperature
-        log_q = log_1 if T == 1 and log_1 is not None else (z / T).log_softmax(1)
+        log_q = log_1 if T == 1 and log_1 is not None else softened(z, T)
+        del z  # each of these is as large as all that a chunk may be
         value, slope = compare(plan.measure, log_q, plan.teacher[rows], T)
         del log_q
         soft = _weighed(value, plan.soft_rows, rows).sum() * T**2
-        slope = _weighed(slope, plan.soft_rows, rows).mul_(T * plan.soft) if wants else None
+        slope = _weighed(slope, plan.soft_rows, rows) if wants else None
+        if slope is not None and T * plan.soft != 1:
+            slope.mul_(T * plan.soft)
     if plan.y is not None and log_1 is not None:
         y = plan.y[rows]
         hard = _weighed(-log_1.gather(1, y[:, None])[:, 0], plan.hard_rows, rows).sum()
