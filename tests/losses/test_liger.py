@@ -22,7 +22,10 @@ def said(bias: bool = False, dtype: torch.dtype = torch.float32, words: int = 9)
     return Projected(hidden, torch.randn(words, 3).to(dtype), torch.randn(words) if bias else None)
 
 
-def fits(student=None, teacher=None, measure=Divergence("forward"), weights=Weights(soft=1.0)):
+FORWARD, PLAIN = Divergence("forward"), Weights(soft=1.0)
+
+
+def fits(student=None, teacher=None, measure=FORWARD, weights=PLAIN):
     return liger.fits_liger(student or said(), teacher or said(), measure, weights)
 
 

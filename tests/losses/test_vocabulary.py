@@ -104,7 +104,8 @@ def test_a_sparse_teacher_and_no_teacher():
     z = inputs[0] @ inputs[1].T + inputs[2]
     most = top_k(teacher[:], 4)
     soft, _ = fused(Projected(*inputs), most, Divergence("forward"), chunk=3)
-    torch.testing.assert_close(soft, dense(z, most, Divergence("forward")).sum(), atol=1e-12, rtol=0)
+    direct = dense(z, most, Divergence("forward")).sum()
+    torch.testing.assert_close(soft, direct, atol=1e-12, rtol=0)
     _, hard = fused(Projected(*inputs), None, None, y=y, soft=0.0, hard=1.0, chunk=3)
     torch.testing.assert_close(hard, F.cross_entropy(z, y, reduction="sum"), atol=1e-12, rtol=0)
     with pytest.raises(ValueError, match="needs a teacher"):
@@ -167,6 +168,6 @@ def test_no_tensor_of_tokens_times_vocabulary_is_ever_there(sparse):
 
 
 def test_log_prob_of_words_in_chunks():
-    inputs, teacher, y = drawn()
+    _, teacher, y = drawn()
     direct = (teacher[:] / T).log_softmax(1).gather(1, y[:, None])[:, 0]
     torch.testing.assert_close(log_prob(teacher, y, T, chunk=2), direct, rtol=0, atol=1e-13)

@@ -10,6 +10,7 @@ after that) is tried out and not assumed: `has_parts`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -91,13 +92,16 @@ def likeliest(said: Tensor | Projected, k: int) -> TopK:
 class Speaker:
     """What a BoundModel says next, of texts that grow token by token: ids [B, t] -> logits [B, K].
 
-    Models of transformers keep what they have read (`past_key_values`), so that each call may only
-    add to the ids of the call before; other models read all again.
+    Models of transformers keep what they have read (their `past_key_values`, `cache` since 5.24), so
+    that each call may only add to the ids of the call before; other models read all again.
     """
 
     def __init__(self, model: Any):
         self.model = model
         self.keeps = hasattr(model.module, "prepare_inputs_for_generation")
+        self.name = "past_key_values"
+        if self.keeps and "cache" in inspect.signature(model.module.forward).parameters:
+            self.name = "cache"
         self.past: Any = None
         self.read = 0
 
@@ -110,10 +114,10 @@ class Speaker:
         said = self.model.module(
             input_ids=ids[:, self.read :],
             attention_mask=torch.ones_like(ids),
-            past_key_values=self.past,
             use_cache=True,
+            **{self.name: self.past},
         )
-        self.past, self.read = said.past_key_values, ids.shape[1]
+        self.past, self.read = getattr(said, self.name), ids.shape[1]
         last: Tensor = said.logits[:, -1]
         return last
 

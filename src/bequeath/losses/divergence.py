@@ -102,6 +102,7 @@ def compare(measure: Divergence, log_q: Tensor, teacher: Tensor | TopK, temperat
             raise ValueError("the rest beside the likeliest words cannot be softened or sorted")
         return _binned(measure, log_q, teacher)
     log_p = softened(teacher.to(log_q.dtype), temperature)
+    del teacher  # as large as all that a chunk may be
     return measure(log_q, log_p.clamp_min_(NEVER))  # 0 log 0 is 0
 
 

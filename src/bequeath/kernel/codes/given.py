@@ -209,6 +209,12 @@ CODES = {
         "model reads. It can then not have learnt it, and an exposure would mean nothing.",
         "Give the canaries that its training text held.",
     ),
+    "G495": Code(
+        "nobody can judge what students write",
+        "`protocol.write` lets each student write and its teacher say how likely that is; for this "
+        "both must be language models that number the same tokens.",
+        "Leave `protocol.write` out, or give a teacher with the student's tokens.",
+    ),
     "G420": Code(
         "the source's classes have no names",
         "Which classes source and target share is told by their names. A file of weights alone "

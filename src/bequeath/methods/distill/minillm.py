@@ -103,7 +103,6 @@ def needs(cfg: Config) -> Needs:
 )
 def minillm(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """A language model learns by the reverse KL of whole texts, with a policy gradient."""
-    import torch
 
     from bequeath.blocks.next_words import NextWords, Weights, next_word_sums
     from bequeath.blocks.targets import rows_of, targets
