@@ -2,7 +2,7 @@
 
     python benchmarks/vocabulary_loss.py [--short] [--tokens 1024] [--rounds 5] [--json FILE]
 
-A student of width 512 learns from a teacher of width 768 by the forward KL, fp32, loss and gradients
+A student of width 512 learns from a teacher of width 768 by the forward KL, fp32, loss and gradient
 by hidden states and head. For each vocabulary (32000, 128256, 256000):
 
     seconds   of CPU, median over the rounds; the arms alternate in one process

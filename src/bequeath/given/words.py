@@ -92,7 +92,7 @@ def likeliest(said: Tensor | Projected, k: int) -> TopK:
 class Speaker:
     """What a BoundModel says next, of texts that grow token by token: ids [B, t] -> logits [B, K].
 
-    Models of transformers keep what they have read (their `past_key_values`, `cache` since 5.24), so
+    Models of transformers keep what they have read (`past_key_values`, newer ones `cache`), so
     that each call may only add to the ids of the call before; other models read all again.
     """
 

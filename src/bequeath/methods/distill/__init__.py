@@ -5,8 +5,8 @@ The baseline is the student without a teacher; the teacher itself is measured be
 Language models (`zoo:gpt`, causal ones of `hf:`) are distilled token by token, by the methods that
 can; `bequeath suggest` lists them, and `uld` is for teachers with other tokens. Say
 `evaluate: {metrics: [nll, perplexity]}`; with `protocol: {write: 128}` the students also write, and
-the teacher says how likely that is. With `data.canaries`, secrets that were hidden in the text, each
-student and the teacher are audited: `exposure_mean`, `extraction_rate`.
+the teacher says how likely that is. With `data.canaries`, secrets that were hidden in the text,
+each student and the teacher are audited: `exposure_mean`, `extraction_rate`.
 """
 
 from __future__ import annotations
