@@ -9,7 +9,7 @@ by hidden states and head. For each vocabulary (32000, 128256, 256000):
     memory    growth of the peak of resident memory over what was there before, each arm in a
               process of its own
     limit     seconds the products alone would take at the rate that a large product reaches on this
-              machine: 2 N V (d_teacher + 3 d_student) operations / that rate; share = limit / seconds
+              machine: 2 N V (d_teacher + 3 d_student) operations / that rate; and limit / seconds
 
 `dense` is F.kl_div of log_softmax, taken backward by autograd. Both arms give the same loss and
 gradients, which is checked. An arm that needs more than half of the memory that is free is left
