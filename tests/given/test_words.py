@@ -51,6 +51,17 @@ def test_a_model_that_bends_its_heads_output_is_found_out(model):
     assert has_parts(model)
 
 
+def test_a_compiled_model_is_run_as_it_is_written(model):
+    def compiled(*args, **kwargs):
+        raise AssertionError("what was compiled has the head switched on")
+
+    logits = model(batch())
+    model.module._compiled_call_impl = compiled
+    torch.testing.assert_close(in_parts(model, batch())[:], logits, rtol=1e-5, atol=1e-6)
+    assert model.module._compiled_call_impl is compiled
+    model.module._compiled_call_impl = None
+
+
 def _bent(module, args, output):
     if hasattr(output, "logits"):
         output.logits = torch.tanh(output.logits) * 0.5

@@ -69,7 +69,7 @@ def in_parts(model: Any, batch: Mapping[str, Any]) -> Projected:
     """What a BoundModel with `head_of` says of each token, with its graph if there is one."""
     head = head_of(model)
     assert head is not None, "ask `has_parts` first"
-    with _switched_off(head):
+    with _switched_off(head), _as_written(model.module):
         hidden = model(batch)
     return Projected(hidden, head.weight, head.bias)
 
@@ -120,6 +120,17 @@ class Speaker:
         self.past, self.read = getattr(said, self.name), ids.shape[1]
         last: Tensor = said.logits[:, -1]
         return last
+
+
+@contextmanager
+def _as_written(module: nn.Module) -> Iterator[None]:
+    """Not as it was compiled: what was compiled has the head switched on."""
+    compiled = module._compiled_call_impl
+    module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        module._compiled_call_impl = compiled
 
 
 @contextmanager
