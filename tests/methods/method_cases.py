@@ -278,13 +278,16 @@ def same_bits(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
 
 
 def check_resumes(method: Method, tmp: Path, every: int = 3) -> int:
-    """Stopped by Ctrl-C at any look at the data and run again: the same bits. -> stops tried."""
+    """Stopped by Ctrl-C at any look at the data and run again: the same bits. -> stops tried.
+
+    Every so many'th look; all of them where that would leave fewer than two.
+    """
     if own_case(method, "LOOKS") is False:
         pytest.skip(f"`{method.name}` looks at no data bit by bit; a stop means to begin again")
     whole = run(case(method), tmp / "whole")
     if whole.looks <= 2:  # opening a model of vectors takes as many
         pytest.skip(f"`{method.name}` looks at no data itself: there is nothing to go on with")
-    stops = range(2, whole.looks, every)
+    stops = range(2, whole.looks, every if whole.looks > 2 + every else 1)
     for stop in stops:
         stopped = replace(case(method), stop_at=stop)
         store = tmp / f"stop-{stop}"

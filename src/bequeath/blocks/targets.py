@@ -18,6 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bequeath.given.facts import ModelFacts
+from bequeath.given.preprocess import from_dict
+from bequeath.losses.divergence import TopK
+from bequeath.losses.vocabulary import Projected
+
 
 @dataclass
 class Targets:
@@ -40,8 +45,23 @@ class Targets:
     @cached_property
     def sample(self) -> Tensor:
         """Which of the batch a row is from, int64 [N]; for language models only."""
+        return self.there.nonzero()[:, 0]
+
+    @property
+    def there(self) -> Tensor:
+        """`where`, for language models only."""
         assert self.where is not None, "a classifier's rows are its samples"
-        return self.where.nonzero()[:, 0]
+        return self.where
+
+    def grid(self, values: Tensor) -> Tensor:
+        """Values of the rows, [N], at their positions in the texts, [B, T - 1]; 0 elsewhere."""
+        found = torch.zeros(self.there.shape, dtype=values.dtype, device=values.device)
+        found[self.there] = values
+        return found
+
+    def of_grid(self, values: Tensor) -> Tensor:
+        """The other way round."""
+        return values[self.there]
 
     def rows(self, values: Tensor) -> Tensor:
         """Values at each position, [B, T, ...], to one each row [N, ...]; [B, K] stays.
@@ -58,6 +78,15 @@ class Targets:
         return values[:, 1:][self.where.to(values.device)]
 
 
+def rows_of(asked: Targets, answer: Any) -> Any:
+    """`asked.rows` of anything a teacher answers: logits, TopK, Projected."""
+    if isinstance(answer, Projected):
+        return answer.over(asked.rows)
+    if isinstance(answer, TopK):
+        return TopK(*(asked.rows(getattr(answer, f)) for f in TopK.__match_args__))
+    return asked.rows(answer)
+
+
 def characters(model: Any, texts: Sequence[str], asked: Targets) -> Tensor:
     """Of each row's token the characters of its text it stands for, from, to: int64 [N, 2], CPU.
 
@@ -67,8 +96,25 @@ def characters(model: Any, texts: Sequence[str], asked: Targets) -> Tensor:
     return asked.next_rows(torch.nn.utils.rnn.pad_sequence(spans, batch_first=True)).cpu()
 
 
-def targets(model: Any, batch: Mapping[str, Any]) -> Targets:
-    """What `batch` asks of `model` (a BoundModel, or a Predictor: facts and a preprocess)."""
+@dataclass(frozen=True)
+class Reader:
+    """How a model reads, without the model: enough for `targets`."""
+
+    facts: ModelFacts
+    preprocess: Any
+
+
+def reader(facts: ModelFacts) -> Reader:
+    """That of a model whose facts are complete, as those of a model view are."""
+    return Reader(facts, from_dict(facts.preprocess or {}))
+
+
+def targets(model: Any, batch: Mapping[str, Any], skip: int = 0) -> Targets:
+    """What `batch` asks of `model` (a BoundModel, a Predictor, a Reader: facts and a preprocess).
+
+    skip: of a language model, how many tokens after the first of each text are not asked about.
+    A batch holds `text`, or `tokens` that are none (what a model has said).
+    """
     if not model.facts.per_token:
         return Targets("samples", lambda: batch["y"])
     tokens = model.preprocess(batch, batch["idx"].device)
@@ -76,4 +122,5 @@ def targets(model: Any, batch: Mapping[str, Any]) -> Targets:
     mask = torch.ones_like(ids) if mask is None else mask
     # a text starts at its first token, wherever the padding is
     where = mask[:, :-1].bool() & mask[:, 1:].bool()
+    where[:, :skip] = False
     return Targets("tokens", lambda: ids[:, 1:][where], where)

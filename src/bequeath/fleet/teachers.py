@@ -95,7 +95,7 @@ def _asks(planned: Planned, role: str) -> bool:
     need: Any = needs.models.get(role)
     if need is None or needs.answers == "noise" or not needs.data:
         return False
-    return not need.trains and need.access >= Access.LOGITS
+    return not need.trains and not need.asked_anew and need.access >= Access.LOGITS
 
 
 def _told(found: Sequence[Prepared], seconds: float) -> list[str]:

@@ -38,7 +38,8 @@ class ModelNeed:
     embedding: the method reads what goes into the classifier, so the classifier must be known.
     files: the method reads weight files and builds no module, so the architecture may stay unknown.
     own_classes: a trained model keeps its classes, whichever the data have.
-    at_least: with the role `*`, how many such models there must be.
+    at_least: with the role `*`, how many such models there must be. asked_anew: the method asks
+    about what is in no data set (what a student writes), so nothing can be asked beforehand.
     """
 
     access: Access
@@ -48,6 +49,7 @@ class ModelNeed:
     files: bool = False
     own_classes: bool = False
     at_least: int = 1
+    asked_anew: bool = False
 
 
 @dataclass(frozen=True)

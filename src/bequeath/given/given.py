@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from bequeath.given.data_schemes.select import noise_of
 from bequeath.given.facts import DataFacts, ModelFacts
 from bequeath.given.graphs import Graph, GraphView
 from bequeath.given.samples import Device, Samples
+from bequeath.given.words import Speaker, has_parts, in_parts, likeliest
 
 if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
@@ -161,19 +163,30 @@ class ModelView:
 
 
 class Predictor:
-    """`batch -> answer` of a model in eval mode; its weights are out of sight and frozen."""
+    """`batch -> answer` of a model in eval mode; its weights are out of sight and frozen.
 
-    __slots__ = ("_answer", "facts", "preprocess")
+    in_parts: batch -> the same logits as a `Projected`, which makes them rows at a time; None where
+    the model or its access does not allow that. speaker: see `words.Speaker`; None below LOGITS.
+    """
+
+    __slots__ = ("_answer", "facts", "in_parts", "preprocess", "speaker")
 
     def __init__(self, model: BoundModel, access: Access, top_k: int):
         model.eval().requires_grad_(False)
         self.facts = model.facts
         self.preprocess = model.preprocess
+        parts = model.facts.per_token and has_parts(model)
+        shows = access >= Access.LOGITS
+        self.in_parts = partial(in_parts, model) if parts and shows else None
+        self.speaker = partial(Speaker, model) if model.facts.per_token and shows else None
 
         def answer(batch: Mapping[str, Any]) -> Any:
             if access >= Access.GRADIENTS:
                 return model(batch)
             with torch.no_grad():
+                if parts and access == Access.TOP_K and top_k < (model.facts.n_classes or 0):
+                    most = likeliest(in_parts(model, batch), top_k)
+                    return most.log_p, most.index
                 logits = model(batch)
                 if access >= Access.LOGITS:
                     return logits

@@ -164,6 +164,8 @@ class TextPreprocess(_Plain):
     kind = "text"
 
     def __call__(self, batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        if "tokens" in batch:  # what a model has said is not text yet
+            return {key: value.to(device) for key, value in batch["tokens"].items()}
         tokenizer, memo = _tokenizer(
             self.tokenizer, self.revision, self.fingerprint, self.max_length
         )
@@ -206,6 +208,13 @@ class TextPreprocess(_Plain):
         special = set(tokenizer.all_special_ids)
         return ["" if i in special else tokenizer.decode([i]) for i in range(len(tokenizer))]
 
+    @property
+    def end(self) -> int | None:
+        """The token that ends a text; None where there is none."""
+        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
+        found: int | None = tokenizer.eos_token_id
+        return found
+
     def digest(self) -> str:
         """The tokenizer's content counts, not the place it lies in."""
         values = self.to_dict()
@@ -231,6 +240,8 @@ class CharacterPreprocess(_Plain):
     kind = "text"
 
     def __call__(self, batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
+        if "tokens" in batch:  # what a model has said is not text yet
+            return {key: value.to(device) for key, value in batch["tokens"].items()}
         tokens, mask = characters.encode(batch["text"], self.characters, self.max_length)
         return {"input_ids": tokens.to(device), "attention_mask": mask.to(device)}
 
@@ -244,6 +255,11 @@ class CharacterPreprocess(_Plain):
     def words(self) -> list[str]:
         """What each token stands for, in order; nothing for those that are no text."""
         return [""] * characters.SPECIAL + list(self.characters)
+
+    @property
+    def end(self) -> int | None:
+        """The token that ends a text."""
+        return characters.END
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.max_length,)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.signals.cache import Rows
-from bequeath.signals.signal import Batch, Signal, Teacher
+from bequeath.signals.signal import Batch, Signal, Teacher, signal_of
 from bequeath.signals.sweep import sweep
 
 ON_DEVICE = 2**30
@@ -63,7 +63,7 @@ class CachedTeacher:
             self._look(batch)
         answers = self._table.rows(batch["idx"], batch.get("view"))
         self.stats["saved_s"] += self._seconds * len(batch["idx"])
-        return Signal(answers.pop("logits"), answers)
+        return signal_of(answers)
 
     def over_data(self) -> Iterator[tuple[Batch, Signal]]:
         """Every sample once, in order, without augmentation."""

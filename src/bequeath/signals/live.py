@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bequeath.blocks.taps import Tap, Taps
+from bequeath.given.words import Speaker, has_parts, in_parts, likeliest
+from bequeath.losses.divergence import TopK, rest_of
+from bequeath.losses.vocabulary import Projected
 from bequeath.signals.signal import Batch, Signal, Teacher
 from bequeath.signals.sweep import sweep
 
@@ -24,14 +28,18 @@ class LiveTeacher:
     `plain` hands over a teacher that has answered about all of it already (or None). precision:
     autocast of the teacher's own forward pass; its answers are float32 in any case.
 
-    length: of the answers of a language model that are to be kept: all [B, length, K], zero where
+    length: of the answers of a language model that are to be kept: all [B, length, ...], zero where
     a text is over. None: as long as the longest of the batch.
+
+    top_k: answer with the k likeliest words and the mass of all others; 0: with all logits.
+    in_parts: let logits be made rows at a time, by who uses them; with `top_k` it is done here.
 
     It is no `nn.Module`, so that no optimizer, checkpoint or `.train()` of a container finds it.
     """
 
     stats: dict[str, Any] | None = None
     length: int | None = None
+    _whole_only: bool | None = None
 
     def __init__(
         self,
@@ -42,8 +50,11 @@ class LiveTeacher:
         device: torch.device | str | None = None,
         precision: str = "fp32",
         plain: Callable[[LiveTeacher], Teacher | None] | None = None,
+        top_k: int = 0,
+        in_parts: bool = False,
     ):
         self.model = model
+        self.top_k, self.in_parts = top_k, in_parts
         self._module = model if isinstance(model, nn.Module) else None
         self._taps: Taps | None = None
         self._data = data
@@ -67,12 +78,15 @@ class LiveTeacher:
         kind = (self._device or home).type
         # said explicitly, off too: the student's autocast is on around this call
         with torch.autocast(kind, half or torch.bfloat16, enabled=half is not None):
-            logits = self.model(self._moved(batch))
-        if self.length is not None:
-            logits = self._padded(logits, batch)
+            answer = self._answer(self._moved(batch))
+        if isinstance(answer, TopK):
+            parts = (getattr(answer, name) for name in TopK.__match_args__)
+            answer = TopK(*(self._even(part, batch).to(home) for part in parts))
+        elif isinstance(answer, Tensor):
+            answer = self._even(answer, batch).float().to(home)
         features = self._taps.pop() if self._taps is not None else {}
         return Signal(
-            logits.float().to(home),
+            answer,
             {name: _as_answer(name, value).to(home) for name, value in features.items()},
         )
 
@@ -87,6 +101,12 @@ class LiveTeacher:
         for batch in sweep(self._data, self._device):
             yield batch, self(batch)
 
+    def speaker(self) -> Speaker:
+        """The language model as one that goes on with texts, reading them anew."""
+        model: Any = self.model
+        found: Speaker = model.speaker() if hasattr(model, "speaker") else Speaker(model)
+        return found
+
     def close(self) -> int:
         """Let the model go, after which nothing can be asked; -> the bytes of its tensors."""
         module, self._module, self.model = self._module, None, _gone
@@ -100,12 +120,36 @@ class LiveTeacher:
         if self._module is not None and any(part.training for part in self._module.modules()):
             self._module.eval()
 
-    def _padded(self, logits: Tensor, batch: Batch) -> Tensor:
-        """[B, T, K] -> [B, length, K]; what it says behind the end of a text is of no use."""
+    def _answer(self, batch: Batch) -> Tensor | TopK | Projected:
+        """Logits, the likeliest words, or logits to be made; in the type the model computes in."""
         model: Any = self.model
-        said = model.preprocess(batch, logits.device)["attention_mask"].bool()
-        logits = torch.where(said[..., None], logits, 0.0)
-        return nn.functional.pad(logits, (0, 0, 0, (self.length or 0) - logits.shape[1]))
+        parts = self._parts() if self.in_parts else None
+        said = model(batch) if parts is None else parts(batch)
+        if not self.top_k:
+            return said
+        if isinstance(said, tuple):  # the likeliest are all that may be seen
+            return TopK(said[0].float(), said[1], rest_of(said[0].float()))
+        return likeliest(said, self.top_k)
+
+    def _parts(self) -> Callable[[Batch], Projected] | None:
+        """How the model's logits are had in parts, where that is possible."""
+        model: Any = self.model
+        if hasattr(model, "in_parts"):
+            found: Callable[[Batch], Projected] | None = model.in_parts
+            return found
+        if self._whole_only is None:
+            self._whole_only = not (isinstance(model, nn.Module) and has_parts(model))
+        return None if self._whole_only else partial(in_parts, model)
+
+    def _even(self, values: Tensor, batch: Batch) -> Tensor:
+        """[B, T, ...] -> [B, length, ...]; what it says behind the end of a text is of no use."""
+        if self.length is None:
+            return values
+        model: Any = self.model
+        said = model.preprocess(batch, values.device)["attention_mask"].bool()
+        values = torch.where(said.view(*said.shape, *(1,) * (values.dim() - 2)), values, 0)
+        behind = (0, 0) * (values.dim() - 2) + (0, self.length - values.shape[1])
+        return nn.functional.pad(values, behind)
 
     def _moved(self, batch: Batch) -> Batch:
         if self._device is None or batch["idx"].device == self._device:

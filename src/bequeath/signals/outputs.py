@@ -11,6 +11,7 @@ from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import digest
 
 LOGITS, EMBEDDING = "logits", "embedding"
+TOP = ("top.log_p", "top.index", "top.log_rest")  # of the k likeliest words, and of all others
 
 Features = Sequence[str] | Mapping[str, Tap]
 
@@ -43,9 +44,13 @@ def taps_of(features: Features, facts: Any) -> dict[str, Tap]:
     return taps
 
 
-def kept_as(taps: Mapping[str, Tap]) -> dict[str, str]:
-    """Output of a Signal -> its name in a cache. Two features read at one place share it."""
-    return {LOGITS: LOGITS} | {name: _name(name, tap) for name, tap in taps.items()}
+def kept_as(taps: Mapping[str, Tap], top_k: int = 0) -> dict[str, str]:
+    """Output of a Signal -> its name in a cache. Two features read at one place share it.
+
+    top_k: 0 where all logits are asked for.
+    """
+    words = {name: f"{name}@{top_k}" for name in TOP} if top_k else {LOGITS: LOGITS}
+    return words | {name: _name(name, tap) for name, tap in taps.items()}
 
 
 def _name(feature: str, tap: Tap) -> str:

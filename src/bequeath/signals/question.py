@@ -26,7 +26,8 @@ from bequeath.train.context import Context
 class Question:
     """What a teacher is asked, and where. augment: None for the data as they are.
 
-    views: how many each sample is asked about in (of those that `augment` has).
+    views: how many each sample is asked about in (of those that `augment` has). top_k: the words
+    wanted of each answer, 0 for all logits. in_parts: logits as a `Projected` where they can be.
     """
 
     ctx: Context
@@ -35,6 +36,8 @@ class Question:
     features: Features
     augment: Augment | None
     views: int
+    top_k: int = 0
+    in_parts: bool = False
 
     @property
     def seed(self) -> int:
@@ -99,7 +102,8 @@ class Open:
         model: Any = self.live.model
         if not getattr(getattr(model, "facts", None), "per_token", False):
             return True
-        if not insist and 4 * question.samples * model.facts.n_classes > LARGEST:
+        each = 2 * question.top_k + 1 if question.top_k else model.facts.n_classes
+        if not insist and 4 * question.samples * each > LARGEST:
             return False
         home = torch.device("cpu")
         texts = sweep(question.data)
@@ -128,11 +132,20 @@ def open_teacher(question: Question) -> Open:
     """Load the teacher, or what may be seen of it."""
     ctx, model = question.ctx, question.model
     deep = getattr(model, "access", Access.WEIGHTS) >= Access.WEIGHTS
-    speaks = model.load() if deep else model.predictor()
+    asked = {"top_k": question.top_k} if question.top_k else {}
+    speaks = model.load() if deep else model.predictor(**asked)
     facts = getattr(speaks, "facts", None) or model.facts
     taps = taps_of(question.features, facts)
     precision = ctx.train.precision
-    live = LiveTeacher(speaks, taps, data=question.data, device=ctx.device, precision=precision)
+    live = LiveTeacher(
+        speaks,
+        taps,
+        data=question.data,
+        device=ctx.device,
+        precision=precision,
+        top_k=question.top_k,
+        in_parts=question.in_parts,
+    )
     preprocess = getattr(speaks, "preprocess", None) or getattr(model, "preprocess", None)
     tensors = facts.hash  # made with the model
     if tensors is None and isinstance(speaks, nn.Module):
@@ -144,4 +157,4 @@ def open_teacher(question: Question) -> Open:
         "dtype": "float32",
         "precision": precision,
     }
-    return Open(live, kept_as(taps), parts)
+    return Open(live, kept_as(taps, question.top_k), parts)

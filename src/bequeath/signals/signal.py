@@ -9,20 +9,46 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from bequeath.kernel.errors import Problem, RunError
+from bequeath.losses.divergence import TopK
+from bequeath.losses.vocabulary import Projected
+from bequeath.signals.outputs import LOGITS, TOP
 
 Batch = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Signal:
-    """logits: float32 [B, K]. features: name -> float32 tensor [B, ...]. No gradients."""
+    """answer: what it says of the classes or words: logits, float32 [B, K] or [B, T, K]; the
+    likeliest of them (a TopK); or logits that are made rows at a time (a Projected).
 
-    logits: Tensor
+    features: name -> float32 tensor [B, ...]. No gradients.
+    """
+
+    answer: Tensor | TopK | Projected
     features: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def logits(self) -> Tensor:
+        """The answer of a teacher that was asked for all its logits."""
+        assert isinstance(self.answer, Tensor), "this teacher was asked for something else"
+        return self.answer
+
     def outputs(self) -> dict[str, Tensor]:
-        """Everything by one name each: `logits` and the features."""
-        return {"logits": self.logits, **self.features}
+        """Everything by one name each: `logits`, or the parts of a TopK, and the features."""
+        if isinstance(self.answer, TopK):
+            # whole numbers are exact in float32 up to 2^24, more than any vocabulary has words
+            parts = (self.answer.log_p, self.answer.index.float(), self.answer.log_rest)
+            return {**dict(zip(TOP, parts)), **self.features}
+        return {LOGITS: self.logits, **self.features}
+
+
+def signal_of(outputs: dict[str, Tensor]) -> Signal:
+    """The signal that has these outputs."""
+    rest = {name: values for name, values in outputs.items() if name not in (LOGITS, *TOP)}
+    if LOGITS in outputs:
+        return Signal(outputs[LOGITS], rest)
+    log_p, index, log_rest = (outputs[name] for name in TOP)
+    return Signal(TopK(log_p, index.long(), log_rest), rest)
 
 
 class Teacher(Protocol):

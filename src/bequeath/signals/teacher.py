@@ -26,6 +26,7 @@ from bequeath.signals import policy
 from bequeath.signals.cache import free_bytes
 from bequeath.signals.cached import CachedTeacher
 from bequeath.signals.check import verify
+from bequeath.signals.live import LiveTeacher
 from bequeath.signals.outputs import Features
 from bequeath.signals.passes import TimeIsOver, fill, let_go
 from bequeath.signals.question import Open, Question, open_teacher
@@ -33,21 +34,44 @@ from bequeath.signals.signal import Teacher
 from bequeath.train.context import Context
 
 
-def teacher(ctx: Context, model: Any, data: Any, features: Features = ()) -> Teacher:
+def teacher(
+    ctx: Context,
+    model: Any,
+    data: Any,
+    features: Features = (),
+    *,
+    top_k: int = 0,
+    in_parts: bool = False,
+) -> Teacher:
     """The teacher's answers to the training data.
 
     ctx: a Context. model: a model view (`given.model("teacher")`). data: the data view whose
     batches will be asked about. features: `embedding` (what goes into the classifier), module paths
-    (their outputs), or a mapping name -> Tap; features need access to the weights.
+    (their outputs), or a mapping name -> Tap; features need access to the weights. top_k: be
+    answered with the k likeliest classes or words and the mass of all others (a TopK), not with all
+    logits; in a cache these are 2k + 1 numbers each. in_parts: of a large vocabulary, be answered
+    with a Projected where the model allows it; such logits are not kept unless the job insists.
 
     Raises JobError (S704, S707, S709) when what the job asks cannot be done, RunError (S701 to
     S708) when the cache or the teacher fails.
     """
-    question = _question(ctx, model, data, features)
+    question = replace(
+        _question(ctx, model, data, features), top_k=top_k, in_parts=in_parts or bool(top_k)
+    )
     found, opened = _in_turn(question, _kept_if_worthwhile)
     if found is opened.live:
         opened.live.length = None
     return found
+
+
+def live_teacher(ctx: Context, model: Any, data: Any, *, in_parts: bool = False) -> LiveTeacher:
+    """A teacher that can be asked about anything, as about what a student has just said.
+
+    JobError S711 where the job insists on answers that are kept.
+    """
+    if ctx.train.cache == "on":
+        raise JobError(_not_to_be_kept())
+    return open_teacher(replace(_question(ctx, model, data, ()), in_parts=in_parts)).live
 
 
 def _kept_if_worthwhile(question: Question, opened: Open) -> Teacher:
@@ -150,6 +174,10 @@ def _may_keep(question: Question, opened: Open) -> bool:
         raise JobError(_nameless())
     if cache == "off" or not opened.known:
         return False
+    if question.in_parts and not question.top_k:
+        if cache != "on":
+            return False
+        opened.live.in_parts = False
     return opened.make_even(question, insist=cache == "on")
 
 
@@ -256,4 +284,13 @@ def _nameless() -> Problem:
     )
 
 
-__all__ = ["Prepared", "prepare", "teacher"]
+def _not_to_be_kept() -> Problem:
+    return Problem(
+        "S711",
+        "`cache: on` cannot keep answers to what the student says: that is new each time",
+        at=("train", "cache"),
+        remedies=("set `train.cache: auto`",),
+    )
+
+
+__all__ = ["Prepared", "live_teacher", "prepare", "teacher"]

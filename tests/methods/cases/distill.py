@@ -33,13 +33,10 @@ def build(one: Case, store: Path, seed: int, loaded: dict[str, Any]) -> dict[str
     needs = needs_of(one)
 
     def loader(role: str) -> Any:
-        trains = needs.models[one.start.get(role, role)].trains
-        dropout = one.dropout if trains else 0.0
         seen = loaded.setdefault(role, [])
 
         def load() -> Any:
-            handle = model_handle(role, f"{GPT}&dropout={dropout}")
-            model = handle.load(data=texts, seed=seed if trains else 100)
+            model = gpt(one, role, texts, seed)
             seen.append((model, hash_tensors(model.module)))
             return model
 
@@ -48,6 +45,20 @@ def build(one: Case, store: Path, seed: int, loaded: dict[str, Any]) -> dict[str
     facts = {role: model_handle(role, GPT).examine(texts.facts) for role in needs.models}
     loaders = {role: loader(role) for role in needs.models}
     return {"loaders": loaders, "facts": facts, "data": {"train": texts}}
+
+
+def gpt(one: Case, role: str, texts: Any, seed: int) -> Any:
+    """The model of a role as the method finds it."""
+    trains = needs_of(one).models[one.start.get(role, role)].trains
+    dropout = one.dropout if trains else 0.0
+    handle = model_handle(role, f"{GPT}&dropout={dropout}")
+    return handle.load(data=texts, seed=seed if trains else 100)
+
+
+def start(one: Case, seed: int) -> dict[str, Tensor]:
+    if one.method.needs.answers != "tokens":
+        return method_cases.weights(method_cases.fresh(one, "student", seed))
+    return method_cases.weights(gpt(one, "student", data_handle("train", *TEXT).load(), seed))
 
 
 def check(done: Any, tmp: Path) -> None:

@@ -57,7 +57,10 @@ def same_tokens(opened: Opened) -> Iterator[Problem]:
                 f"`models.{role}` and `models.{other}` cut texts into different tokens",
                 at=("models", role),
                 notes=tuple(f"models.{r}: {facts[r].n_classes} tokens" for r in (role, other)),
-                remedies=(f"zoo:gpt takes them over: `vocabulary: FOLDER` of models.{other}",),
+                remedies=(
+                    f"zoo:gpt takes them over: `vocabulary: FOLDER` of models.{other}",
+                    "`method: uld` learns from a teacher with other tokens",
+                ),
             )
             return
 

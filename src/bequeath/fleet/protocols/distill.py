@@ -19,6 +19,7 @@ from bequeath.fleet.gates import Opened, reference_role
 from bequeath.fleet.measured import Measured
 from bequeath.fleet.protocols._canaries import METRICS, add_canaries, canary_problems, look_for
 from bequeath.fleet.protocols._language import measure_language, same_tokens
+from bequeath.fleet.protocols._written import judge_written, written_problems
 from bequeath.fleet.protocols.classifier import measure_classifier
 from bequeath.given.bound import BoundModel
 from bequeath.given.canaries import Canary
@@ -35,8 +36,9 @@ CANARIES = "canaries"
 
 
 def problems(opened: Opened) -> Iterator[Problem]:
-    """G491 to G494, and G410 for a classifier's judge without labels."""
+    """G491 to G495, and G410 for a classifier's judge without labels."""
     yield from same_tokens(opened)
+    yield from written_problems(opened)
     audited = CANARIES in opened.samples
     language = any(facts.per_token for facts in opened.model_facts.values())
     there = {*LANGUAGE, *(METRICS if audited else ())} if language else set(NAMES)
@@ -106,6 +108,8 @@ class Run:
         if model.facts.per_token:
             measured = _measure_language(self.opened, model, self.seed)
             measured.notes |= self.notes
+            if getattr(self.opened.job.protocol, "write", 0):
+                measured.notes |= judge_written(self.opened, model.eval(), self.seed)
             if "exposure_mean" in measured.metrics and (folder / RECORD_FILE).is_file():
                 teacher = load_record(folder).metrics.get("exposure_mean")
                 mine, least = measured.metrics["exposure_mean"], measured.notes["exposure_floor"]

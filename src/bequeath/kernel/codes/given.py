@@ -180,7 +180,8 @@ CODES = {
         "the method is for other answers",
         "A classifier answers once for a sample, a language model once for each token, and a "
         "diffusion model makes samples of noise. Most methods are written for one of them.",
-        "Choose a method for this kind of model: `ce`, `kd` and `swing` distil language models, "
+        "Choose a method for this kind of model: `ce`, `kd`, `swing`, `gkd`, `minillm` and `uld` "
+        "distil language models, "
         "`want: generate` is for diffusion models (`zoo:denoiser`, `zoo:unet`).",
     ),
     "G491": Code(
@@ -188,7 +189,7 @@ CODES = {
         "A student learns what its teacher says of each token, so both must cut texts alike and "
         "number the tokens alike.",
         "Let the student take over the teacher's: `vocabulary: FOLDER` for zoo:gpt; two models of "
-        "transformers must have the same tokenizer.",
+        "transformers must have the same tokenizer. `method: uld` aligns models with other tokens.",
     ),
     "G492": Code(
         "the metric is not measured here",
@@ -207,6 +208,12 @@ CODES = {
         "A canary has characters that are not in the model's vocabulary, or more tokens than the "
         "model reads. It can then not have learnt it, and an exposure would mean nothing.",
         "Give the canaries that its training text held.",
+    ),
+    "G495": Code(
+        "nobody can judge what students write",
+        "`protocol.write` lets each student write and its teacher say how likely that is; for this "
+        "both must be language models that number the same tokens.",
+        "Leave `protocol.write` out, or give a teacher with the student's tokens.",
     ),
     "G420": Code(
         "the source's classes have no names",

@@ -63,6 +63,12 @@ CODES = {
         "answers, and no hash, cannot be told from another one.",
         "Set `train.cache: auto`, or give the teacher with its weights.",
     ),
+    "S711": Code(
+        "answers to what a student says cannot be kept",
+        "A method that learns on what the student itself writes asks the teacher about something "
+        "new at each step; there is nothing that could be stored and used again.",
+        "Set `train.cache` to `auto` or `off`.",
+    ),
     "S710": Code(
         "there is no such teacher cache",
         "`bequeath cache --clear KEY` names a cache that is not there, or begins like several.",

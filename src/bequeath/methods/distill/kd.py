@@ -8,7 +8,13 @@ temperature T > 1 brings the small ones out.
 Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531.
 The factor T^2 keeps the two terms' gradients in proportion when T changes (section 2 there).
 With `ce: 0` no label is used, and the data may be unlabelled. Between language models, which must
-share their tokens, both terms are means over all tokens, and y is the next one.
+share their tokens, both terms are means over all tokens, and y is the next one. Where the logits of
+a batch are more than 2^24 numbers, heads and losses are computed in chunks of tokens, and no tensor
+of tokens x vocabulary is made.
+
+With `top_k: k` the teacher says only its k likeliest classes or words; all others are one more,
+and the KL is that between these k + 1. It then needs `temperature: 1` (what lies in the rest cannot
+be softened). Kept on disk, an answer is 2k + 1 numbers.
 
 Use it first. It needs only the teacher's logits, so those of a model that is served or stored do.
 Expect little where the teacher is hardly better than the student alone.
@@ -18,7 +24,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
 from bequeath.methods.contract import Identity, MethodConfig, Outcome, method
@@ -51,12 +57,25 @@ class Config(MethodConfig):
         json_schema_extra={"source": SOURCE, "search": ["linear", 0.1, 4.0]},
     )
 
+    top_k: int = Field(
+        0,
+        ge=0,
+        description="how many of the teacher's likeliest classes or words are used; 0: all",
+        json_schema_extra={"source": "off: all"},
+    )
+
+    @model_validator(mode="after")
+    def _can_be_softened(self) -> Config:
+        if self.top_k and self.temperature != 1:
+            raise ValueError("`top_k` needs `temperature: 1`: the rest cannot be softened")
+        return self
+
 
 def needs(cfg: Config) -> Needs:
     labels = Labels.ALL if cfg.ce > 0 else Labels.NONE
     return Needs(
         models={
-            "teacher": ModelNeed(Access.LOGITS),
+            "teacher": ModelNeed(Access.TOP_K if cfg.top_k else Access.LOGITS),
             "student": ModelNeed(Access.WEIGHTS, trains=True),
         },
         data={"train": DataNeed(labels)},
@@ -84,20 +103,31 @@ def needs(cfg: Config) -> Needs:
 )
 def kd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     """The student imitates the teacher's softened class probabilities."""
+    from torch import Tensor
     from torch.nn import functional as F
 
-    from bequeath.blocks.targets import targets
+    from bequeath.blocks.next_words import NextWords, Weights, next_word_sums
+    from bequeath.blocks.targets import rows_of, targets
+    from bequeath.losses.divergence import Divergence
     from bequeath.losses.kl import soft_targets
     from bequeath.signals.teacher import teacher
-    from bequeath.train.terms import mean_over
+    from bequeath.train.terms import Term, mean_over
 
     train = given.data("train")
     student = given.model("student").load()
-    answers = teacher(ctx, given.model("teacher"), train)
+    words = NextWords(student, ctx.train.batch_size)
+    parts = words.in_parts
+    answers = teacher(ctx, given.model("teacher"), train, top_k=cfg.top_k, in_parts=parts)
+    forward, weights = Divergence("forward"), Weights(cfg.kd, cfg.ce)
 
     def step(batch):
         asked = targets(student, batch)
-        z_s, z_t = asked.rows(student(batch)), asked.rows(answers(batch).logits)
+        z_s, z_t = words.said(batch, asked), rows_of(asked, answers(batch).answer)
+        if parts or cfg.top_k or not isinstance(z_s, Tensor):
+            y, n = asked.y if cfg.ce > 0 else None, len(z_s)
+            soft, hard = next_word_sums(z_s, z_t, forward, y, weights, cfg.temperature)
+            terms = {"kd": Term(soft, n, cfg.kd, asked.over)}
+            return terms | ({"ce": Term(hard, n, cfg.ce, asked.over)} if cfg.ce > 0 else {})
         terms = {"kd": mean_over(soft_targets(z_s, z_t, cfg.temperature), cfg.kd, asked.over)}
         if cfg.ce > 0:
             loss = F.cross_entropy(z_s, asked.y, reduction="none")
