@@ -21,6 +21,7 @@ from pathlib import Path
 import bad_files as make
 
 from bequeath.cli import run_cli
+from bequeath.fleet.folder import LOCK
 from bequeath.train.budget import peak_resident, reset_peak, resident
 
 CPU = 5.0  # seconds a case may take; the child is killed a little later
@@ -28,6 +29,7 @@ WALL = 30.0
 GROWTH = 300_000_000  # bytes of memory a case may add
 SPACE = 6 << 30  # bytes of addresses it may ask for: beyond that, an allocation fails
 NOBODY = 65534
+GOES_ON = ("out/work", "out/.bequeath", "out/job.yaml")
 CHECK = ("check", "--deep", "job.yaml")
 RUN = ("run", "--quiet", "job.yaml")
 
@@ -159,6 +161,12 @@ def faults(case: Case, answer: Answer, before: dict, after: dict) -> list[str]:
     if len(answer.said) > 100_000:
         found.append(f"{len(answer.said)} characters of answer")
     found += [f"does not say `{words}`" for words in case.says if words not in answer.said]
+    if case.exit == 1:  # a run goes on where it broke: what it needs for that stays, whole
+        lock = f"out/{LOCK}"
+        kept = {name: fact for name, fact in after.items() if name.startswith(GOES_ON)}
+        parts = [name for name in kept if name.endswith(".part") or name == lock]
+        found += [f"left behind: {name}" for name in parts]
+        after = {name: fact for name, fact in after.items() if name not in (*kept, "out")}
     if after != before:
         changed = sorted({*after.items()} ^ {*before.items()})
         found.append(f"changed on disk: {[name for name, _ in changed][:5]}")

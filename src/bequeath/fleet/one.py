@@ -20,6 +20,7 @@ from bequeath.given.given import Given
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, whole_folder, write_text
+from bequeath.kernel.own_code import located
 from bequeath.methods.catalog import family_of
 from bequeath.methods.family import Family
 from bequeath.train.budget import Deadline
@@ -83,6 +84,7 @@ def reference_key(opened: Opened, role: str) -> str:
     return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics), *judges]))
 
 
+@located(RunError)
 def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
     """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
     opened = opened.for_seed(planned.seed)
@@ -141,6 +143,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     return folder
 
 
+@located(RunError)
 def measure_reference(opened: Opened, role: str) -> Path:
     """A model as it came, measured like the results: `out/references/<role>/`."""
     job = opened.job

@@ -12,6 +12,7 @@ from bequeath.given.facts import (
     DataFacts,
     ModelFacts,
     TensorFact,
+    absurd,
     missing,
     read_json,
     safetensors_header,
@@ -43,6 +44,8 @@ def describe(rest: str, options: HfModel) -> tuple[ModelFacts, list[Problem]]:
         if folder is None:
             return ModelFacts(architecture=rest, n_classes=options.classes), []
         config = read_json(folder / "config.json", at=("ref",))
+        if (reason := absurd(config)) is not None:
+            raise JobError(Problem("M313", f"the config of `{rest}`: {reason}", at=("ref",)))
         task = _task(folder, config, options)
         tensors = _tensors(folder) if options.pretrained and options.weights is None else None
     except JobError as error:
