@@ -155,9 +155,12 @@ POOLS = [
     pool("pool-code-missing", "an objective by code that is not there", "D219", candidates(POOL),
          make.text("o.py", "def g(x):\n    return 1\n"), objective='"py:o.py:f"',
          arguments=("check", "--deep", "job.yaml", "--allow-code")),
-    pool("pool-code-raises", "an objective by code that raises", "T690", candidates(POOL),
-         make.text("o.py", "def f(x):\n    return {}[x]\n"), objective='"py:o.py:f"',
-         arguments=("run", "--quiet", "job.yaml", "--allow-code"), exit=1, says=("o.py:2",)),
+    Case("pool-code-raises", "pool: an objective by code that raises", "T662",
+         job("want: search\nmethod: random_search\nprotocol: {budget: 3}\nout: out\nseeds: 1\n"
+             'data: {pool: {ref: "pool:p.csv", objective: "py:o.py:f", metrics: [a]}}\n'
+             "evaluate: {metrics: [best_found]}\n",
+             candidates(POOL), make.text("o.py", "def f(x):\n    return {}[x]\n")),
+         ("run", "--quiet", "job.yaml", "--allow-code"), exit=1),
     pool("pool-metric-is-answer", "the answer as a metric", "D204", candidates(POOL), objective="a"),
 ]  # fmt: skip
 AUDIT = """\

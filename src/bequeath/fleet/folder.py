@@ -41,6 +41,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     R512: it holds files that are none of ours.
     """
     refuse_strangers(out)
+    new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     lock = out / LOCK
     _lock(lock, out)
@@ -52,6 +53,10 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         if not (out / MARK).exists():  # a job that is refused leaves not even a new time
             (out / MARK).touch()
         yield
+    except JobError:
+        if new and not any(out.glob("runs/*/seed-*")):  # refused after all: as if never begun
+            shutil.rmtree(out, ignore_errors=True)
+        raise
     finally:
         lock.unlink(missing_ok=True)
 

@@ -138,14 +138,19 @@ def save(bound: BoundModel, folder: Path) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """transformers draws a bar for each model it opens or writes; ours would be lost among them."""
+    """transformers draws a bar for each model it opens or writes; ours would be lost among them.
+
+    It also prints the names of tensors as a file has them, and those could steer the terminal.
+    """
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 
