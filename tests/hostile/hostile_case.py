@@ -41,7 +41,8 @@ class Case:
     codes: what must come, in this order, each once; `usage`: the command itself is refused. exit:
     2 the job is wrong, 1 the run failed. says: words of the answer. nobody: another user asks,
     without rights of its own. placed: a place in a file, or a path in the job, is named; False
-    where the fault lies in no line of a job (the file cannot be read at all).
+    where the fault lies in no line of a job (the file cannot be read at all). needs: a
+    library outside the core.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Case:
     says: tuple[str, ...] = ()
     nobody: bool = False
     placed: bool = True
+    needs: str = ""
 
 
 @dataclass
@@ -105,8 +107,8 @@ def _answer(case: Case, folder: Path, writer: int) -> None:
         except BaseException:
             traceback.print_exc()
         sys.stderr.flush()
+        sys.stdout.write(f"\nGROWTH {max(0, peak_resident() - before)}\n")
         sys.stdout.flush()
-        print(f"\nGROWTH {max(0, peak_resident() - before)}", flush=True)
     finally:
         os._exit(code)
 

@@ -1,6 +1,6 @@
 """What is fuzzed: for each way in, values drawn by hypothesis, and the call that meets them.
 
-A call ends well, or in a JobError or RunError with codes that there are. Anything else is a finding.
+A call ends well, or in a JobError or RunError with known codes. Anything else is a finding.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ class Target:
     call: Callable[[Any, Path], object]
 
 
-INTERESTING = [b"\0", b"\xff", b"\x80", b"\x7f", b"\xff\xff\xff\xff", b"\0\0\0\0", b"\xff\xff\xff\x7f",
-               b"\xff" * 8, b"9" * 20, b"-1", b"1e999", b"NaN", b'"', b"{", b"[", b"\n", b",", b"\t",
+INTERESTING = [b"\0", b"\xff", b"\x80", b"\x7f", b"\xff\xff\xff\xff", b"\0\0\0\0",
+    b"\xff\xff\xff\x7f",
+               b"\xff" * 8, b"9" * 20, b"-1", b"1e999", b"NaN", b'"', b"{", b"[", b"\n", b",",
+               b"\t",
                b"'", b"\xef\xbb\xbf", b"\xed\xa0\x80"]  # fmt: skip
 edits = st.lists(
     st.tuples(
@@ -94,9 +96,11 @@ def samples(scheme: str, path: Path | str, **options: Any) -> object:
 
 
 WORDS = st.sampled_from(
-    "want method models data graphs seeds train out vars extends evaluate budget protocol baselines "
-    "ref name as kd nd distill merge student teacher test epochs optimizer lr temperature hidden "
-    "zoo:mlp npz:x.npz file:x hf:x py:a.py:f ${a} { [ null true".split()
+    ["want", "method", "models", "data", "graphs", "seeds", "train", "out", "vars", "extends",
+         "evaluate", "budget", "protocol", "baselines", "ref", "name", "as", "kd", "nd", "distill",
+         "merge", "student", "teacher", "test", "epochs", "optimizer", "lr", "temperature",
+         "hidden", "zoo:mlp", "npz:x.npz", "file:x", "hf:x", "py:a.py:f", "${a}", "{", "[", "null",
+         "true"]
 )
 scalars = st.one_of(
     WORDS, st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12),
@@ -105,7 +109,8 @@ scalars = st.one_of(
 trees = st.recursive(
     scalars,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=4), st.dictionaries(st.one_of(WORDS, st.text(max_size=6)), inner, max_size=5)
+        st.lists(inner, max_size=4), st.dictionaries(st.one_of(WORDS, st.text(max_size=6)), inner,
+        max_size=5)
     ),
     max_leaves=20,
 )  # fmt: skip
@@ -141,13 +146,16 @@ def _header(text: str, body: bytes, folder: Path) -> object:
 
 
 numpy_headers = st.builds(
-    lambda descr, order, shape: f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}",
-    st.one_of(st.sampled_from(["'<f4'", "'|u1'", "'<U2'", "'|S0'", "'|O'", "'<f16'", "'>i8'", "'<M8[D]'",
+    lambda descr, order,
+         shape: f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}",
+    st.one_of(st.sampled_from(["'<f4'", "'|u1'", "'<U2'", "'|S0'", "'|O'", "'<f16'", "'>i8'",
+         "'<M8[D]'",
                                "'|V3'", "'<c8'", "'|b1'", "[('a', '<f4')]"]),
               st.text(max_size=8).map(repr)),
     st.sampled_from(["False", "True", "None", "1"]),
     st.one_of(st.lists(st.integers(-2, 70), max_size=5).map(lambda s: repr(tuple(s))),
-              st.lists(st.integers(), max_size=3).map(lambda s: repr(tuple(s))), st.text(max_size=8)),
+              st.lists(st.integers(), max_size=3).map(lambda s: repr(tuple(s))),
+              st.text(max_size=8)),
 )  # fmt: skip
 tensor_headers = st.dictionaries(
     st.one_of(st.sampled_from([*make.WEIGHTS, "__metadata__"]), st.text(max_size=5)),
@@ -156,7 +164,8 @@ tensor_headers = st.dictionaries(
         st.fixed_dictionaries({
             "dtype": st.one_of(st.sampled_from(["F32", "BF16", "I64", "F4", "BOOL"]), scalars),
             "shape": st.one_of(st.lists(st.integers(-1, 9), max_size=3), trees),
-            "data_offsets": st.one_of(st.lists(st.integers(-1, 400), min_size=2, max_size=2), trees),
+            "data_offsets": st.one_of(st.lists(st.integers(-1, 400), min_size=2, max_size=2),
+            trees),
         }),
     ),
     max_size=4,
@@ -206,8 +215,10 @@ TARGETS = {
                        through("job.yaml", load_job)),
     "job mutated": Target(mutated(make.GOOD.encode()), through("job.yaml", load_job)),
     "job regrown": Target(regrown(JOB), lambda value, folder: load_job(value)),
-    "job set": Target(st.lists(st.one_of(st.text(max_size=30), st.builds("{}.{}={}".format, WORDS, WORDS,
-                      st.text(max_size=8))), max_size=3), lambda value, folder: load_job(JOB, value)),
+    "job set": Target(st.lists(st.one_of(st.text(max_size=30), st.builds("{}.{}={}".format, WORDS,
+         WORDS,
+                      st.text(max_size=8))), max_size=3), lambda value, folder: load_job(JOB,
+                      value)),
     "recipe regrown": Target(regrown(RECIPE), lambda value, folder: through("job.yaml", load_job)(
         json.dumps(value, default=str).encode(), folder)),
     "claim": Target(mutated(CLAIM), through("c.yaml", load_claim)),
@@ -215,21 +226,26 @@ TARGETS = {
         mutated(save({n: torch.zeros(s) for n, s in make.WEIGHTS.items()})),
         through("w.safetensors", _weights)),
     "safetensors header": Target(tensor_headers, _tensors),
-    "torch zip": Target(mutated(_torch_file(False)), through("w.pt", lambda p: read_tensors(p, at=()))),
-    "torch pickle": Target(mutated(_torch_file(True)), through("w.pt", lambda p: read_tensors(p, at=()))),
+    "torch zip": Target(mutated(_torch_file(False)), through("w.pt", lambda p: read_tensors(p,
+         at=()))),
+    "torch pickle": Target(mutated(_torch_file(True)), through("w.pt", lambda p: read_tensors(p,
+         at=()))),
     "npz mutated": Target(mutated(_archive()), through("t.npz", lambda p: samples("npz", p))),
     "npy header": Target(st.tuples(numpy_headers, st.binary(max_size=64)),
                          lambda value, folder: _header(*value, folder)),
     "parquet": Target(
-        mutated(_parquet(a=FLOATS), _parquet(a=FLOATS, b=[[1.0, 2.0]] * 12), _parquet(t=["x", "y"] * 6)),
+        mutated(_parquet(a=FLOATS), _parquet(a=FLOATS, b=[[1.0, 2.0]] * 12), _parquet(t=["x",
+        "y"] * 6)),
         through("t.parquet", lambda p: samples("parquet", p))),
     "parquet text": Target(mutated(_parquet(t=["some text", None, "more"] * 4)),
                            through("t.parquet", lambda p: samples("parquet", p, text="t"))),
     "csv mutated": Target(mutated(CSV), through("t.csv", lambda p: samples("csv", p))),
-    "csv text": Target(st.text(st.sampled_from('a1,."\'\n\t\0-e=\u202e\u00e9 '), max_size=80).map(str.encode),
+    "csv text": Target(st.text(st.sampled_from('a1,."\'\n\t\0-e=\u202e\u00e9 '),
+         max_size=80).map(str.encode),
                        through("t.csv", lambda p: samples("csv", p, labels=False))),
     "image": Target(mutated(_picture("PNG"), _picture("JPEG"), _picture("GIF"), _picture("TIFF"),
                             _picture("BMP"), _picture("WEBP")),
-                    through("p/9.png", lambda p: samples("folder", p.parent, labels=False, size=8))),
+                    through("p/9.png", lambda p: samples("folder", p.parent, labels=False,
+                    size=8))),
     "graph": Target(mutated(GRAPH), _graph),
 }  # fmt: skip

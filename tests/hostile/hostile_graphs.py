@@ -41,7 +41,8 @@ TRIPLES = "".join(f"e{i % 7}\tr{i % 2}\te{(i * 3 + 1) % 7}\n" for i in range(14)
 
 def graph(name: str, what: str, codes: str, *makes: make.Make, ref: str = "tsv:g.tsv",
           more: str = "", **rest: Any) -> Case:  # fmt: skip
-    return Case(name, f"graph: {what}", codes, job(GROUND.format(ref=ref, more=more), *makes), **rest)
+    return Case(name, f"graph: {what}", codes, job(GROUND.format(ref=ref, more=more), *makes),
+         **rest)
 
 
 def tsv(text: str | bytes) -> make.Make:
@@ -80,7 +81,8 @@ GRAPHS = [
     graph("kg-loops", "every triple from one entity to itself", "D282", tsv("a\tr\ta\n" * 40)),
     graph("kg-fifo", "a pipe", "D201", make.pipe("g.tsv")),
     graph("kg-zero", "a link to a device without end", "D201", make.link("g.tsv", "/dev/zero")),
-    graph("kg-sparse", "1 TB of hole", "D202", tsv(TRIPLES), lambda f: os.truncate(f / "g.tsv", 1 << 40)),
+    graph("kg-sparse", "1 TB of hole", "D202", tsv(TRIPLES), lambda f: os.truncate(f / "g.tsv",
+         1 << 40)),
     graph("kg-traversal", "a file for training outside of the folder", "D281",
           folder(test=TRIPLES), ref="kg:g",
           more=", test: test.txt, train: ../../../../../../../etc/passwd"),
@@ -89,12 +91,14 @@ GRAPHS = [
           folder(train=TRIPLES, test=TRIPLES), ref="kg:g"),
     graph("kg-strangers", "triples to judge by of entities nobody knows", "D283",
           folder(train=TRIPLES, test="\u202ex\tr0\te1\n"), ref="kg:g"),
-    graph("kg-text-zero", "texts from a device without end", "D201", tsv(TRIPLES), more=", text: /dev/zero"),
+    graph("kg-text-zero", "texts from a device without end", "D201", tsv(TRIPLES),
+         more=", text: /dev/zero"),
     graph("kg-text-lines", "texts without entities", "D286", tsv(TRIPLES),
           make.text("t.txt", "\tx\n" * 9), more=", text: t.txt"),
     graph("kg-text-bomb", "a file of texts that unpacks to 2 GB", "D202", tsv(TRIPLES),
           packed("t.txt", bytes(10_000_000), 200), more=", text: t.txt"),
-    graph("kg-entities", "10^18 entities asked for", "D287", tsv(TRIPLES), more=f", entities: {10**18}"),
+    graph("kg-entities", "10^18 entities asked for", "D287", tsv(TRIPLES),
+         more=f", entities: {10**18}"),
     graph("kg-sep-nul", "a null between the columns", "J102", tsv(TRIPLES), more=', sep: "\\0\\0"'),
     graph("kg-pykeen-path", "a path in the place of a name", "D216", ref="pykeen:../../etc"),
 ]  # fmt: skip
@@ -131,7 +135,8 @@ POOLS = [
     pool("pool-gz-header", "a table whose header unpacks to 2 GB", "D202",
          packed("p.csv.gz", bytes(10_000_000), 200), file="p.csv.gz", more=", memory: 50MB"),
     pool("pool-gz-cut", "a packed table that is cut", "D202",
-         lambda f: (f / "p.csv.gz").write_bytes(gzip.compress(POOL.encode() * 99)[:-9]), file="p.csv.gz"),
+         lambda f: (f / "p.csv.gz").write_bytes(gzip.compress(POOL.encode() * 99)[:-9]),
+         file="p.csv.gz"),
     pool("pool-runs", "40 million candidates in a few kilobytes", "D210",
          parquet_pool(lambda: pa.table({n: np.zeros(40_000_000, np.int8) for n in ("a", "acc")})),
          file="p.parquet", more=", memory: 50MB"),
@@ -142,13 +147,15 @@ POOLS = [
          file="p.parquet"),
     pool("pool-list", "an objective of lists", "D213",
          parquet_pool(lambda: pa.table({"a": [1.0], "acc": [[1.0]]})), file="p.parquet"),
-    pool("pool-names", "candidates of one name", "G463", candidates(POOL + "m1,1,1\n"), says=("`m1`",)),
+    pool("pool-names", "candidates of one name", "G463", candidates(POOL + "m1,1,1\n"),
+         says=("`m1`",)),
     pool("pool-nan", "objectives that are no numbers", "D208", candidates(POOL + "x,1,nan\n")),
     pool("pool-inf", "objectives of infinity", "D208", candidates(POOL + "x,1,inf\n")),
     pool("pool-words", "metrics that are words", "D213", candidates(POOL + "x,high,1\n")),
     pool("pool-empty", "no candidates", "D205", candidates("id,a,acc\n")),
     pool("pool-no-header", "nothing at all", "D205", candidates("")),
-    pool("pool-latin", "names that are not UTF-8, twice", "G463", candidates(POOL.encode() + b"\xe9,1,1\n" * 3)),
+    pool("pool-latin", "names that are not UTF-8, twice", "G463",
+         candidates(POOL.encode() + b"\xe9,1,1\n" * 3)),
     pool("pool-fifo", "a pipe", "D201", make.pipe("p.csv")),
     pool("pool-code", "an objective by code, without leave", "J110", candidates(POOL),
          make.text("o.py", "import os\nos.mkdir('ran')\n"), objective='"py:o.py:f"'),
@@ -161,7 +168,8 @@ POOLS = [
              "evaluate: {metrics: [best_found]}\n",
              candidates(POOL), make.text("o.py", "def f(x):\n    return {}[x]\n")),
          ("run", "--quiet", "job.yaml", "--allow-code"), exit=1),
-    pool("pool-metric-is-answer", "the answer as a metric", "D204", candidates(POOL), objective="a"),
+    pool("pool-metric-is-answer", "the answer as a metric", "D204", candidates(POOL),
+         objective="a"),
 ]  # fmt: skip
 AUDIT = """\
 want: audit
@@ -200,10 +208,12 @@ TEXTS = [
     text("text-empty", "nothing", "D205", make.text("t.txt", "")),
     text("text-blank", "a megabyte of spaces", "D205", make.text("t.txt", " \n" * 500_000)),
     text("text-fifo", "a pipe", "D201", make.pipe("t.txt")),
-    text("text-gz-bomb", "a packed text of 2 GB", "D210", packed("t.txt.gz", b"a" * 10_000_000, 200),
+    text("text-gz-bomb", "a packed text of 2 GB", "D210", packed("t.txt.gz", b"a" * 10_000_000,
+         200),
          ref="text:t.txt.gz?memory=100MB"),
     text("text-gz-cut", "a packed text that is cut", "D202",
-         lambda f: (f / "t.txt.gz").write_bytes(gzip.compress(b"hello\n" * 999)[:-9]), ref="text:t.txt.gz"),
+         lambda f: (f / "t.txt.gz").write_bytes(gzip.compress(b"hello\n" * 999)[:-9]),
+         ref="text:t.txt.gz"),
     text("text-folder-fifo", "a folder with a pipe in it", "D201", lambda f: (f / "t").mkdir(),
          make.pipe("t/a.txt"), ref="text:t"),
     text("text-folder-zero", "a folder with a link to a device without end", "D201",
@@ -230,10 +240,13 @@ TEXTS = [
          listed(f"prefix,secret,repeat\na,1,{'9' * 5000}\n"), ref="sentences:9",
          canaries="canaries:c.csv"),
     text("can-superscript", "a number of repetitions in raised digits", "D272",
-         listed("prefix,secret,repeat\na,1,\u00b2\n"), ref="sentences:9", canaries="canaries:c.csv"),
-    text("can-field", "a secret of a megabyte", "D202", listed(f"prefix,secret\na,{'1' * 1_000_000}\n"),
+         listed("prefix,secret,repeat\na,1,\u00b2\n"), ref="sentences:9",
+         canaries="canaries:c.csv"),
+    text("can-field", "a secret of a megabyte", "D202",
+         listed(f"prefix,secret\na,{'1' * 1_000_000}\n"),
          ref="sentences:9", canaries="canaries:c.csv"),
-    text("can-fifo", "a list of canaries that is a pipe", "D201", make.pipe("c.csv"), ref="sentences:9",
+    text("can-fifo", "a list of canaries that is a pipe", "D201", make.pipe("c.csv"),
+         ref="sentences:9",
          canaries="canaries:c.csv"),
     text("can-nul", "a list of canaries with nulls", "D272", listed("prefix,secret\na,\0\n"),
          ref="sentences:9", canaries="canaries:c.csv"),
@@ -245,7 +258,8 @@ LEFT = {"format": 1, "run": {"arm": "x"}}
 def left(name: str, what: str, codes: str, *makes: make.Make, **rest: Any) -> Case:
     """A folder of results that somebody has been at; the report of it is asked for."""
     made = make.both(lambda f: (f / "o/runs/kd/seed-0").mkdir(parents=True), *makes)
-    return Case(name, f"results: {what}", codes, made, ("report", "o"), exit=1, placed=False, **rest)
+    return Case(name, f"results: {what}", codes, made, ("report", "o"), exit=1, placed=False,
+         **rest)
 
 
 def kept(content: str | bytes) -> make.Make:

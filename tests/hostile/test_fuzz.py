@@ -1,4 +1,4 @@
-"""Fuzzing: whatever comes in, it loads, or it is refused with a code; a few seconds, or `--long`."""
+"""Fuzzing: whatever comes in loads, or is refused with a code; for seconds, or `--long`."""
 
 from __future__ import annotations
 
@@ -49,7 +49,6 @@ def test_loads_or_is_refused(name: str, examples: int, tmp_path: Path) -> None:
 
     meet()
     assert ended["refused"] > examples / 20, "nothing was ever wrong: this does not fuzz"
-    print(f"{name}: {ended}")
 
 
 def _printable(text: str) -> bool:

@@ -15,7 +15,6 @@ from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.read_json import read_json
 from bequeath.kernel.safetensors_header import MAX_HEADER, TensorFact, safetensors_header
 
-
 MOST_LAYERS = 10_000
 
 

@@ -46,9 +46,10 @@ def place_of(error: BaseException) -> Place | None:
         steps = traceback.extract_tb(error.__traceback__)
         frames = [(step.filename, step.lineno or 1, step.line or "") for step in steps]
     for file, line, text in reversed(frames):
-        if not file.startswith("<") and not Path(file).resolve().is_relative_to(_ours()):
-            if not any(Path(file).resolve().is_relative_to(folder) for folder in _libraries()):
-                return Place(_short(file), line, 1, max(1, len(text)), text)
+        path = Path(file).resolve()
+        known = any(path.is_relative_to(folder) for folder in (_ours(), *_libraries()))
+        if not file.startswith("<") and not known:
+            return Place(_short(file), line, 1, max(1, len(text)), text)
     return None
 
 

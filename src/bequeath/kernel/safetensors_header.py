@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import regular
@@ -133,9 +133,8 @@ def _place(entry: Any, start: int, total: int) -> TensorPlace | str:
     """The place, or what is wrong with the entry. `start`: the byte at which the tensors begin."""
     if not isinstance(entry, dict):
         return "has no shape, dtype or place"
-    shape, offsets, dtype = (entry.get(key) for key in ("shape", "data_offsets", "dtype"))
-    whole = all(isinstance(part, list) and {*map(type, part)} <= {int} for part in (shape, offsets))
-    if not whole or len(offsets) != 2 or not isinstance(dtype, str):
+    shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
+    if not _whole(shape) or not _whole(offsets) or len(offsets) != 2 or not isinstance(dtype, str):
         return "has no shape, dtype or place"
     if len(shape) > MAX_AXES:
         return f"has {len(shape)} axes"
@@ -148,3 +147,7 @@ def _place(entry: Any, start: int, total: int) -> TensorPlace | str:
     if bits is not None and (math.prod(shape) * bits + 7) // 8 != end - begin:
         return f"of shape {list(shape)} and type {dtype} takes {end - begin} bytes"
     return TensorPlace(TensorFact(tuple(shape), dtype), start + begin, end - begin)
+
+
+def _whole(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and {*map(type, value)} <= {int}  # `true` is no number here

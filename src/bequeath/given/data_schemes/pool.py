@@ -173,7 +173,8 @@ def _table(path: Path, options: Any) -> Any:
             return parquet_table(file, path, options, None)
     limit = memory_limit(options)
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as packed:
+        opened: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+        with opened as packed:
             data = read_most(packed, limit)
         return arrow.read_csv(
             pa.BufferReader(data),

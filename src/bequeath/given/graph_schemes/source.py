@@ -211,7 +211,8 @@ def _too_large(path: Path, limit: int, at: JobPath) -> None:
 
 
 def _wrong(lines: list[Any]) -> str:
-    return _count(len(lines), "line") if len(lines) < _MOST_WRONG else f"{_MOST_WRONG} or more lines"
+    more = len(lines) == _MOST_WRONG
+    return f"{_MOST_WRONG} or more lines" if more else _count(len(lines), "line")
 
 
 def _count(n: int, what: str) -> str:

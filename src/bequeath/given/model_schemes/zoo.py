@@ -34,7 +34,8 @@ def describe(rest: str, options: ZooModel) -> tuple[ModelFacts, list[Problem]]:
     hidden = options.hidden or ()
     wrong = rest != "mlp" or min(hidden, default=0) < 1 or len(hidden) > MOST_HIDDEN
     if options.hidden is not None and wrong:
-        what = f"at most {MOST_HIDDEN} widths of 1 or more, for example 256,128" if rest == "mlp" else "for zoo:mlp only"
+        what = f"at most {MOST_HIDDEN} widths of 1 or more, for example 256,128"
+        what = what if rest == "mlp" else "for zoo:mlp only"
         problems.append(Problem("M312", f"`hidden` is {what}", at=("hidden",)))
     if options.dropout and entry.file not in ("mlp", "wide_resnet", "gpt"):
         problems.append(Problem("M312", f"zoo:{rest} has no dropout", at=("dropout",)))
