@@ -152,11 +152,13 @@ NPZ = [
 ]  # fmt: skip
 
 
-def pictures(name: str, what: str, codes: str, *makes: make.Make, more: str = "",
-    **rest: Any) -> Case:
+def pictures(
+    name: str, what: str, codes: str, *makes: make.Make, more: str = "", **rest: Any
+) -> Case:
     """photos/, four good ones a class, and what is made of them."""
-    text = swap(TRAIN, f'{{ref: "folder:photos"{more}}}').replace('"npz:test.npz"',
-         '"folder:others"')
+    text = swap(TRAIN, f'{{ref: "folder:photos"{more}}}').replace(
+        '"npz:test.npz"', '"folder:others"'
+    )
     text = text.replace(TEACHER, "zoo:mlp?hidden=4")
 
     def good(folder: Path) -> None:
@@ -170,8 +172,9 @@ def pictures(name: str, what: str, codes: str, *makes: make.Make, more: str = ""
 
 def png(width: int, height: int, body: bytes = b"", depth: int = 8, color: int = 2) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I",
-        zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", body) + chunk(b"IEND", b"")

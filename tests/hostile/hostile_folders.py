@@ -19,8 +19,9 @@ def in_folder(name: str, what: str, codes: str, *makes: make.Make, ref: str = "f
     """The teacher is the folder m."""
     text = swap(TEACHER, f'{{ref: "{ref}"{extra}}}')
     more["needs"] = "transformers" if ref.startswith("hf:") else ""
-    return Case(name, f"folder: {what}", codes, job(text, lambda f: (f / "m").mkdir(), *makes),
-         **more)
+    return Case(
+        name, f"folder: {what}", codes, job(text, lambda f: (f / "m").mkdir(), *makes), **more
+    )
 
 
 VIT = {

@@ -41,8 +41,9 @@ TRIPLES = "".join(f"e{i % 7}\tr{i % 2}\te{(i * 3 + 1) % 7}\n" for i in range(14)
 
 def graph(name: str, what: str, codes: str, *makes: make.Make, ref: str = "tsv:g.tsv",
           more: str = "", **rest: Any) -> Case:  # fmt: skip
-    return Case(name, f"graph: {what}", codes, job(GROUND.format(ref=ref, more=more), *makes),
-         **rest)
+    return Case(
+        name, f"graph: {what}", codes, job(GROUND.format(ref=ref, more=more), *makes), **rest
+    )
 
 
 def tsv(text: str | bytes) -> make.Make:
@@ -258,8 +259,9 @@ LEFT = {"format": 1, "run": {"arm": "x"}}
 def left(name: str, what: str, codes: str, *makes: make.Make, **rest: Any) -> Case:
     """A folder of results that somebody has been at; the report of it is asked for."""
     made = make.both(lambda f: (f / "o/runs/kd/seed-0").mkdir(parents=True), *makes)
-    return Case(name, f"results: {what}", codes, made, ("report", "o"), exit=1, placed=False,
-         **rest)
+    return Case(
+        name, f"results: {what}", codes, made, ("report", "o"), exit=1, placed=False, **rest
+    )
 
 
 def kept(content: str | bytes) -> make.Make:

@@ -13,8 +13,9 @@ from hostile_case import CHECK, RUN, Case, job
 Check = ("check", "job.yaml")
 
 
-def written(name: str, what: str, codes: str, text: str | bytes, *says: str,
-    **more: object) -> Case:
+def written(
+    name: str, what: str, codes: str, text: str | bytes, *says: str, **more: object
+) -> Case:
     """A job that is wrong as it is written: found without opening anything."""
     return Case(name, what, codes, job(text), Check, says=says, **more)  # type: ignore[arg-type]
 
@@ -278,7 +279,7 @@ RIGHTS = [
             swap(TRAIN_REF, '"parquet:t.parquet"'),
             make.text("t.parquet", "PAR1"), closed("t.parquet", 0)),
 ]  # fmt: skip
-SAID = 'models: [{model: one.safetensors, parameters: {weight: 1}}, {model: two.safetensors}]\n'
+SAID = "models: [{model: one.safetensors, parameters: {weight: 1}}, {model: two.safetensors}]\n"
 RECIPES = [
     Case(f"recipe-{name}", f"mergekit: {what}", codes, job(text), Check)
     for name, what, codes, text in [

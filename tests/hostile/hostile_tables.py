@@ -21,8 +21,9 @@ from pyarrow import parquet
 def table(name: str, what: str, codes: str, text: str | bytes, *says: str, more: str = "",
           scheme: str = "csv", file: str = "t.csv", **rest: Any) -> Case:  # fmt: skip
     written = swap(TRAIN, f'{{ref: "{scheme}:{file}"{more}}}')
-    return Case(name, f"table: {what}", codes, job(written, make.text(file, text)), says=says,
-         **rest)
+    return Case(
+        name, f"table: {what}", codes, job(written, make.text(file, text)), says=says, **rest
+    )
 
 
 HEAD = "a,b,c,d,e,f,label\n"

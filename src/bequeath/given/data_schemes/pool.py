@@ -173,9 +173,9 @@ def _table(path: Path, options: Any) -> Any:
             return parquet_table(file, path, options, None)
     limit = memory_limit(options)
     try:
-        opened: Any = gzip.open(path) if path.suffix == ".gz" else path.open("rb")
-        with opened as packed:
-            data = read_most(packed, limit)
+        with path.open("rb") as raw:
+            unpacked: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            data = read_most(unpacked, limit)
         return arrow.read_csv(
             pa.BufferReader(data),
             parse_options=arrow.ParseOptions(delimiter=_separator(path)),
