@@ -152,7 +152,8 @@ trees = st.recursive(
 )  # fmt: skip
 JOB = {
     "want": "distill", "method": "kd", "models": {"teacher": "zoo:mlp", "student": "zoo:mlp"},
-    "data": {"train": "npz:train.npz", "test": "npz:test.npz"}, "seeds": 1, "train": {"epochs": 1},
+    "data": {"train": "sklearn:digits?split=train", "test": "sklearn:digits?split=test"},
+    "seeds": 1, "train": {"epochs": 1, "batch_size": 16}, "out": "nowhere",
 }  # fmt: skip
 RECIPE = {
     "merge_method": "ties", "base_model": "b", "dtype": "float32",
@@ -249,7 +250,7 @@ TARGETS = {
     "job bytes": Target(st.binary(max_size=300), through("job.yaml", load_job)),
     "job text": Target(st.text(max_size=300).map(lambda t: t.encode("utf-8", "surrogatepass")),
                        through("job.yaml", load_job)),
-    "job mutated": Target(mutated(make.GOOD.encode()), through("job.yaml", load_job)),
+    "job mutated": Target(mutated(json.dumps(JOB, indent=1).encode(), make.GOOD.encode()), through("job.yaml", load_job)),
     "job regrown": Target(regrown(JOB), lambda value, folder: load_job(value)),
     "job set": Target(st.lists(st.one_of(st.text(max_size=30), st.builds("{}.{}={}".format, WORDS,
          WORDS,

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from bequeath.kernel.codes import CODES
 from bequeath.kernel.errors import JobError, RunError, render
 
-SHORT, LONG = 60, 6000  # examples of each target
+SHORT, LONG = 60, 3000  # examples of each target
 
 
 @pytest.mark.parametrize("examples", [SHORT, pytest.param(LONG, marks=pytest.mark.long)])

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-import bequeath
 from bequeath.kernel.errors import BequeathError, JobError, JobPath, Place, Problem, RunError
 
 RAISED = (Exception, SystemExit)
@@ -72,7 +71,7 @@ def failed(code: str, message: str, error: BaseException, at: JobPath) -> JobErr
 
 @cache
 def _ours() -> Path:
-    return Path(bequeath.__file__).resolve().parent
+    return Path(__file__).resolve().parents[1]
 
 
 @cache
