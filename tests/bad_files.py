@@ -18,9 +18,43 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+GOOD = """\
+want: distill
+method: kd
+models:
+  teacher: {ref: "file:teacher.safetensors", arch: "zoo:mlp?hidden=8"}
+  student: {ref: "zoo:mlp", hidden: [4]}
+data:
+  train: {ref: "npz:train.npz"}
+  test: {ref: "npz:test.npz"}
+seeds: 1
+train: {epochs: 1, batch_size: 16, threads: 1, cache: "off"}
+out: out
+"""
+TEACHER = '{ref: "file:teacher.safetensors", arch: "zoo:mlp?hidden=8"}'
+STUDENT = '{ref: "zoo:mlp", hidden: [4]}'
+TRAIN = '{ref: "npz:train.npz"}'
+TEACHER_REF, TRAIN_REF = '"file:teacher.safetensors"', '"npz:train.npz"'
 Make = Callable[[Path], None]
 N, WIDTH, CLASSES = 40, 6, 3
 WEIGHTS = {"body.0.weight": (8, 6), "body.0.bias": (8,), "out.weight": (3, 8), "out.bias": (3,)}
+
+
+def swap(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new)
+
+
+def tree(folder: Path) -> dict[str, tuple[int, int]]:
+    """Every path below with its kind and, of a file, size and time of change."""
+    found = {}
+    for path in folder.rglob("*"):
+        stat = path.lstat()
+        is_dir = path.is_dir() and not path.is_symlink()
+        found[str(path.relative_to(folder))] = (
+            (0, 0) if is_dir else (stat.st_size, stat.st_mtime_ns)
+        )
+    return found
 
 
 def table(n: int = N, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

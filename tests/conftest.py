@@ -11,14 +11,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="also what takes minutes")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--long"):
-        skip = pytest.mark.skip(reason="takes minutes; only with --long")
-        for item in items:
-            if "long" in item.keywords:
-                item.add_marker(skip)
-
-
 def pytest_configure() -> None:
     """Ctrl-C works in the tests and in what they start, also where the shell made them ignore it.
 
@@ -26,3 +18,12 @@ def pytest_configure() -> None:
     that.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """`long` tests are for `--long` alone."""
+    if config.getoption("--long"):
+        return
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes: only with --long"))

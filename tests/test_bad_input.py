@@ -25,7 +25,7 @@ import bad_files as make
 import numpy as np
 import pytest
 import torch
-from bad_files import entry
+from bad_files import GOOD, STUDENT, TEACHER, TEACHER_REF, TRAIN, TRAIN_REF, entry, swap, tree
 from PIL import Image
 
 from bequeath.cli import run_cli
@@ -33,23 +33,6 @@ from bequeath.job.yaml import parse
 from bequeath.kernel.codes import CODES
 from bequeath.train.budget import peak_memory
 
-GOOD = """\
-want: distill
-method: kd
-models:
-  teacher: {ref: "file:teacher.safetensors", arch: "zoo:mlp?hidden=8"}
-  student: {ref: "zoo:mlp", hidden: [4]}
-data:
-  train: {ref: "npz:train.npz"}
-  test: {ref: "npz:test.npz"}
-seeds: 1
-train: {epochs: 1, batch_size: 16, threads: 1, cache: "off"}
-out: out
-"""
-TEACHER = '{ref: "file:teacher.safetensors", arch: "zoo:mlp?hidden=8"}'
-STUDENT = '{ref: "zoo:mlp", hidden: [4]}'
-TRAIN = '{ref: "npz:train.npz"}'
-TEACHER_REF, TRAIN_REF = '"file:teacher.safetensors"', '"npz:train.npz"'
 SOURCE = str(Path(__file__).parents[1] / "src")
 
 
@@ -64,11 +47,6 @@ class Row:
     job: str | bytes = GOOD
     make: Callable[[Path], object] | None = None
     command: str = "run"
-
-
-def swap(old: str, new: str) -> str:
-    assert old in GOOD
-    return GOOD.replace(old, new)
 
 
 def written(what: str, codes: str, caret: str | None, job: str | bytes, *says: str) -> Row:
@@ -443,18 +421,6 @@ BUDGETS = [
 ROWS = [
     *SYNTAX, *WRITTEN, *MEANT, *WEIGHTS, *MODELS, *DATA, *TABLES, *PICTURES, *OUT, *BUDGETS,
 ]  # fmt: skip
-
-
-def tree(folder: Path) -> dict[str, tuple[int, int]]:
-    """Every path below with its kind and, of a file, size and time of change."""
-    found = {}
-    for path in folder.rglob("*"):
-        stat = path.lstat()
-        is_dir = path.is_dir() and not path.is_symlink()
-        found[str(path.relative_to(folder))] = (
-            (0, 0) if is_dir else (stat.st_size, stat.st_mtime_ns)
-        )
-    return found
 
 
 def carets(text: str) -> list[str]:

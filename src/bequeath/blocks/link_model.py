@@ -16,8 +16,12 @@ of complex vectors; the authors of RotatE sum the moduli instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
 import torch
@@ -197,15 +201,30 @@ def _complex(x: Tensor) -> Tensor:
 
 def _pykeen() -> Any:
     try:
-        import pykeen.models
-        import pykeen.triples
-        import pykeen.utils
+        with _home_for_pykeen():
+            import pykeen.models
+            import pykeen.triples
+            import pykeen.utils
     except ImportError as error:
         message = "embeddings of graphs need the library PyKEEN, which is not installed"
         remedy = "pip install 'bequeath[graph]'"
         problem = Problem("T670", message, notes=(str(error),), remedies=(remedy,))
         raise RunError(problem) from error
     return pykeen
+
+
+@contextmanager
+def _home_for_pykeen() -> Iterator[None]:
+    """PyKEEN makes folders when it is imported: here, and not in the user's home."""
+    if "PYKEEN_HOME" in os.environ or "pykeen" in sys.modules:
+        yield
+        return
+    with TemporaryDirectory(prefix="bequeath-pykeen-") as home:
+        os.environ["PYKEEN_HOME"] = home
+        try:
+            yield
+        finally:
+            del os.environ["PYKEEN_HOME"]
 
 
 _LOAD = """import json

@@ -18,9 +18,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bequeath.kernel.errors import JobError, Place, Problem
+from bequeath.kernel.read_json import read_small
 
 Scale = Literal["smoke", "small", "paper"]
 ClaimVerdict = Literal["supported", "not supported", "inconclusive"]
+MOST_VALUES = 20_000
 SCALES: tuple[Scale, ...] = ("smoke", "small", "paper")
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -113,20 +115,21 @@ def load_claim(path: Path) -> Claim:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_small(path).decode("utf-8")
         tree = YAML(typ="rt").load(text)
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+        values = _plain(tree)
+    except (OSError, ValueError, RecursionError, YAMLError) as error:
         mark = error.problem_mark if isinstance(error, MarkedYAMLError) else None
         raise JobError(
             Problem(
                 "J151",
                 f"the claim file `{path.name}` cannot be read",
-                label=str(getattr(error, "problem", None) or error).splitlines()[0],
+                label=(str(getattr(error, "problem", None) or error).splitlines() or [""])[0],
                 place=None if mark is None else _place(path, text, mark.line, mark.column),
             )
         ) from error
     try:
-        return Claim.model_validate(_plain(tree))
+        return Claim.model_validate(values)
     except ValidationError as error:
         raise JobError(
             [
@@ -225,12 +228,16 @@ def _filled(value: Any, texts: Mapping[str, str]) -> Any:
     return [_filled(v, texts) for v in value] if isinstance(value, list) else value
 
 
-def _plain(tree: Any) -> Any:
-    """Round-trip nodes as plain dicts, lists and scalars."""
+def _plain(tree: Any, room: list[int] | None = None) -> Any:
+    """Round-trip nodes as plain dicts, lists and scalars. ValueError where aliases explode."""
+    room = [MOST_VALUES] if room is None else room
+    room[0] -= 1
+    if room[0] < 0:
+        raise ValueError(f"more than {MOST_VALUES} values, aliases followed")
     if isinstance(tree, dict):
-        return {str(k): _plain(v) for k, v in tree.items()}
+        return {str(k): _plain(v, room) for k, v in tree.items()}
     if isinstance(tree, list):
-        return [_plain(v) for v in tree]
+        return [_plain(v, room) for v in tree]
     for kind in (bool, int, float, str):
         if isinstance(tree, kind):
             return kind(tree)

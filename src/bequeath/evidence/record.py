@@ -10,7 +10,6 @@ a change that an old reader would misunderstand raises `SCHEMA_VERSION`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from bequeath.kernel.errors import Problem, RunError, dotted
 from bequeath.kernel.files import write_json
+from bequeath.kernel.read_json import parse_json, read_small
 
 SCHEMA_VERSION = 1
 RECORD_FILE = "record.json"
@@ -239,8 +239,8 @@ def load_record(folder: Path) -> RunRecord:
     """Read `folder/record.json`. RunError R561 (unreadable) or R562 (another schema version)."""
     path = folder / RECORD_FILE
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raw = parse_json(read_small(path))
+    except (OSError, ValueError) as error:
         raise RunError(_unreadable(path, str(error))) from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
     if isinstance(version, int) and version != SCHEMA_VERSION:

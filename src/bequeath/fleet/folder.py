@@ -40,6 +40,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     R512: it holds files that are none of ours.
     """
     refuse_strangers(out)
+    new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         _refuse_orphans(out)
@@ -52,7 +53,12 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         with reporting(out):  # which writes parts of its own
             for part in list(leftovers(out)):
                 remove(part)
-        yield
+        try:
+            yield
+        except JobError:
+            if new and not any(out.glob("runs/*/seed-*")):  # refused after all: as if never begun
+                remove(out)
+            raise
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from bequeath.given.samples import Samples, shared_samples
 from bequeath.job.job import Arm, Job
 from bequeath.job.meaning import answer_problems, class_problems, speaks
 from bequeath.kernel.errors import JobError, Problem, Problems
+from bequeath.kernel.own_code import located
 from bequeath.methods.catalog import family_of
 from bequeath.train.context import pick_device, refuse_precision, refuse_sharding, settled
 from bequeath.train.processes import ALONE, Processes
@@ -127,6 +128,7 @@ class Opened:
         return any(arm.needs.same_classes for arm in self.job.arms)
 
 
+@located(JobError)
 def check_deep(job: Job, processes: Processes = ALONE, *, trial: bool = True) -> Opened:
     """Open everything a job names. JobError with every problem found, each at its place.
 

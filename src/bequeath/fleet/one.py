@@ -21,6 +21,7 @@ from bequeath.given.given import Given
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, remove, whole_folder, write_text
+from bequeath.kernel.own_code import located
 from bequeath.methods.catalog import family_of
 from bequeath.methods.family import Family
 from bequeath.train.budget import Deadline
@@ -86,6 +87,7 @@ def reference_key(opened: Opened, role: str) -> str:
     return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics), *judges]))
 
 
+@located(RunError)
 def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
     """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
     opened = opened.for_seed(planned.seed)
@@ -134,6 +136,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     return folder
 
 
+@located(RunError)
 def share_one(opened: Opened, planned: Planned, deadline: Deadline) -> None:
     """What a process that writes nothing does of a run: the method, in scratch of its own."""
     with tempfile.TemporaryDirectory(prefix="bequeath-shares-") as scratch:
@@ -163,6 +166,7 @@ def _begun(
     return ctx, judge, sealed(opened, arm.needs, planned.seed, judge=judge)
 
 
+@located(RunError)
 def measure_reference(opened: Opened, role: str) -> Path:
     """A model as it came, measured like the results: `out/references/<role>/`."""
     job = opened.job

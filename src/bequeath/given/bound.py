@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bequeath.given.facts import ModelFacts
 from bequeath.given.preprocess import Preprocess
+from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import whole_folder, write_json
 
 DTYPES = {
@@ -73,10 +74,10 @@ class BoundModel(nn.Module):
         device = torch.device("cpu") if weight is None else weight.device
         eaten = self.preprocess(batch, device)
         if isinstance(eaten, Mapping):
-            return logits_of(self.module(**eaten))
+            return _for_each(batch, logits_of(self.module(**eaten)))
         if weight is not None and weight.is_floating_point():
             eaten = eaten.to(weight.dtype)
-        return logits_of(self.module(eaten))
+        return _for_each(batch, logits_of(self.module(eaten)))
 
     def save(self, folder: Path) -> None:
         """Write a folder that plain timm, transformers, torchvision or torch opens.
@@ -120,6 +121,15 @@ class BoundModel(nn.Module):
             "load": load,
             **({} if source.graft is None else {"graft": dict(source.graft)}),
         }
+
+
+def _for_each(batch: Mapping[str, Any], logits: Tensor) -> Tensor:
+    """The logits, one row a sample: a model of the user's may answer anything."""
+    shown = len(batch["x"] if "x" in batch else batch["text"])
+    if not logits.ndim or len(logits) != shown:
+        message = f"the model answers {list(logits.shape)} where it was shown {shown} samples"
+        raise RunError(Problem("T690", message))
+    return logits
 
 
 def logits_of(output: Any) -> Tensor:

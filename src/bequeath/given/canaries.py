@@ -118,7 +118,7 @@ def _from_row(i: int, row: dict[str, str]) -> Canary:
         )
     if not set(secret) <= set(said) or len(set(said)) < max(2, len(said)):
         fail("D272", f"row {i}: secret `{secret}` is not made of the alphabet `{said}`")
-    if not repeat.isdecimal() or int(repeat) > 1_000_000:
+    if not repeat.isdecimal() or len(repeat) > 7 or int(repeat) > 1_000_000:
         fail("D272", f"row {i}: `repeat` is a whole number, not `{repeat}`")
     return Canary(row["prefix"], secret, said, int(repeat))
 

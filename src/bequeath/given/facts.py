@@ -15,6 +15,8 @@ from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.read_json import read_json
 from bequeath.kernel.safetensors_header import MAX_HEADER, TensorFact, safetensors_header
 
+MOST_LAYERS = 10_000
+
 
 @dataclass(frozen=True)
 class ModelFacts:
@@ -63,6 +65,15 @@ class DataFacts:
     hash: str | None = None
     labelled: bool | None = None
     alphabet: str | None = None
+
+
+def absurd(settings: Mapping[str, Any]) -> str | None:
+    """What asks for more layers than any model has: building them would never end."""
+    for key, value in settings.items():
+        layers = len(value) if isinstance(value, list) else value if "layer" in str(key) else 0
+        if isinstance(layers, int) and layers > MOST_LAYERS:
+            return f"`{key}` asks for {layers} layers, and no model has more than {MOST_LAYERS}"
+    return None
 
 
 def weights_format(path: Path) -> str | None:
@@ -142,6 +153,7 @@ __all__ = [
     "DataFacts",
     "ModelFacts",
     "TensorFact",
+    "absurd",
     "missing",
     "read_json",
     "safetensors_header",

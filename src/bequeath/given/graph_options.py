@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from bequeath.given.option_types import Bytes
 from bequeath.given.options import Options
 
 
@@ -39,6 +40,10 @@ class GraphOptions(Options):
         ge=2,
         description="only the part of the graph on so many entities, gathered breadth first from "
         "the most connected one",
+    )
+    memory: Bytes | None = Field(
+        default=None,
+        description="most memory each file's triples may take (default: half of what is free)",
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bequeath.given.option_types import Options, Words
+from bequeath.given.option_types import Bytes, Options, Words
 
 
 class PoolData(Options):
@@ -33,6 +33,10 @@ class PoolData(Options):
     lower: Words = Field(default=(), description="metrics of which less is thought to be better")
     percent: bool = Field(
         default=False, description="the objective and the report columns are per cent"
+    )
+    memory: Bytes | None = Field(
+        default=None,
+        description="most memory the table may take (default: half of what is free)",
     )
     space: Literal["nas201"] | None = Field(
         default=None, description="what the names mean: cells of NAS-Bench-201"

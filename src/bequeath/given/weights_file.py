@@ -5,8 +5,11 @@ from __future__ import annotations
 import pickle
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import ZIP_STORED, BadZipFile
 
 import torch
 from torch import Tensor
@@ -19,6 +22,7 @@ from bequeath.given.facts import (
     weights_format,
     weights_problem,
 )
+from bequeath.kernel.archives import open_zip
 from bequeath.kernel.errors import JobError, Problem
 
 T = TypeVar("T")
@@ -96,6 +100,8 @@ def _all_begin(names: Mapping[str, T], prefix: str) -> bool:
 
 
 def _open_torch(path: Path, at: tuple[str, ...]) -> Any:
+    if _asks_for_memory(path, at):
+        raise JobError(_refusal(path, at, "Unsupported: it asks for memory of any size"))
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of pickles that it then refuses
@@ -107,6 +113,23 @@ def _open_torch(path: Path, at: tuple[str, ...]) -> Any:
         raise JobError(_refusal(path, at, str(error))) from error
     except Exception as error:  # a damaged pickle can end in any error there is
         raise JobError(truncated(path, at)) from error
+
+
+def _asks_for_memory(path: Path, at: tuple[str, ...]) -> bool:
+    """Whether the pickle calls the one thing `weights_only` allows that takes what it likes.
+
+    JobError M302 for a zip whose members are packed: torch writes them as they are, and a packed
+    one may unpack to any size.
+    """
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        if data[:2] != b"PK":
+            return data.find(b"bytearray") >= 0
+    try:
+        with open_zip(path, (ZIP_STORED,)) as archive:
+            pickles = [info for info in archive.infolist() if info.filename.endswith(".pkl")]
+            return any(b"bytearray" in archive.read(info) for info in pickles)
+    except (BadZipFile, ValueError, OSError, EOFError, RuntimeError) as error:
+        raise JobError(replace(truncated(path, at), notes=(f"{error}",))) from None
 
 
 def _dense(value: Any) -> bool:

@@ -12,6 +12,7 @@ from bequeath.job import words
 from bequeath.job.checks import Basket, check
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import JobError, JobPath, Problem
+from bequeath.kernel.own_code import RAISED, notes_of
 from bequeath.methods import catalog
 from bequeath.methods.contract import Method
 
@@ -109,9 +110,8 @@ def _from_file(
     except JobError as error:
         basket.extend(replace(problem, at=at) for problem in error.problems)
         return None
-    except Exception as error:  # the user's file may raise anything at all
-        why = f"{type(error).__name__}: {error}"
-        basket.add("J123", f"`{name}` cannot be imported", at, notes=(why.splitlines()[0],))
+    except RAISED as error:
+        basket.add("J123", f"`{name}` cannot be imported", at, notes=notes_of(error))
         return None
     if method.want != want:
         basket.add("J122", f"`{name}` is for `want: {method.want}`, not `{want}`", at)

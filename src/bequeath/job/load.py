@@ -137,10 +137,10 @@ def _put(node: Node, rest: tuple[str, ...], done: JobPath, entry: Entry) -> Node
     node = _spelled_out(node, done, entry.key)
     part, value = rest[0], node.value
     if isinstance(value, list):
-        if not part.isdecimal() or int(part) >= len(value):
+        if not part.isdecimal() or len(part) > 6 or int(part) >= len(value):
             where = f"`{'.'.join(map(str, done))}` is a list of {len(value)}"
             label = f"{where}; count from 0" if value else f"{where}, empty"
-            raise JobError(Problem("J109", f"no item `{part}`", label=label, place=entry.key))
+            raise JobError(Problem("J109", f"no item {_shown(part)}", label=label, place=entry.key))
         items = list(value)
         items[int(part)] = _put(items[int(part)], rest[1:], (*done, int(part)), entry)
         return Node(items, node.place, node.size)

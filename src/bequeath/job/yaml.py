@@ -16,6 +16,7 @@ from bequeath.kernel.errors import JobError, Place, Problem
 MAX_BYTES = 1_000_000
 MAX_NODES = 20_000
 MAX_DEPTH = 32
+LONGEST_NUMBER = 250  # characters; beyond them no float holds it
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _BASED = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
@@ -45,6 +46,8 @@ def scalar(text: str) -> Any:
     """What an unquoted scalar means in YAML 1.2: `no` is a text, `1e-4` is a number."""
     if text in _WORDS:
         return _WORDS[text]
+    if len(text) > LONGEST_NUMBER:
+        return text
     try:
         if _INT.fullmatch(text):
             return int(text)
@@ -52,7 +55,7 @@ def scalar(text: str) -> Any:
             return int(text[2:], 8 if text[1] == "o" else 16)
         if _FLOAT.fullmatch(text):
             return float(text)
-    except ValueError:  # thousands of digits
+    except ValueError:  # `1_0`, which Python would read
         return text
     return text
 

@@ -6,15 +6,21 @@ works in a folder next takes them away (`leftovers`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+from bequeath.kernel.units import show_size
+
+PIECE = 1 << 20  # bytes read at once
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -32,6 +38,30 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def regular(path: Path) -> Path:
+    """The path of a regular file, links followed. OSError for anything else.
+
+    A pipe or a device would never end, or never begin.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return path
+
+
+def read_most(file: IO[bytes], most: int) -> bytes:
+    """What is left of an open file; ValueError when that is more than `most` bytes.
+
+    Piece by piece: `file.read(most)` would take the room for all of it at once.
+    """
+    parts, room = [], most
+    while part := file.read(min(PIECE, room + 1)):
+        room -= len(part)
+        if room < 0:
+            raise ValueError(f"it is larger than {show_size(most)}")
+        parts.append(part)
+    return b"".join(parts)
 
 
 def write_text(path: Path, text: str) -> None:

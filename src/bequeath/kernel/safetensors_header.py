@@ -5,14 +5,15 @@ Every length is checked against the file's size before it is believed. Nothing h
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.files import regular
+from bequeath.kernel.read_json import LARGEST, parse_json
 
 
 class TensorFact(NamedTuple):
@@ -38,7 +39,8 @@ class Header:
     metadata: Mapping[str, str]
 
 
-MAX_HEADER = 100_000_000  # bytes; the limit of the safetensors library too
+MAX_HEADER = LARGEST  # bytes; 200,000 tensors, and no model has a tenth of them in one file
+MAX_AXES = 255
 BITS = {
     "BOOL": 8,
     "U8": 8,
@@ -80,7 +82,7 @@ def read_header(path: Path, *, at: tuple[str, ...] = ()) -> Header:
             Problem("M302", f"`{path}` {message}", at=at, notes=notes, remedies=remedies)
         )
 
-    total = path.stat().st_size
+    total = regular(path).stat().st_size
     with path.open("rb") as file:
         first = file.read(8)
         if len(first) < 8:
@@ -93,12 +95,15 @@ def read_header(path: Path, *, at: tuple[str, ...] = ()) -> Header:
                 "is cut short", f"its header should take {length} bytes, the file has {total}"
             )
         try:
-            header = json.loads(file.read(length).decode("utf-8"))
-        except (ValueError, RecursionError):
-            raise broken("is not a safetensors file: its header is not JSON") from None
+            header = parse_json(file.read(length))
+        except ValueError as error:
+            what = "is not a safetensors file: its header cannot be read as JSON"
+            raise broken(what, str(error)) from None
     if not isinstance(header, dict):
         raise broken("is not a safetensors file: its header is not a mapping")
-    metadata = header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None) or {}
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise broken("is not a safetensors file: its metadata are no texts by name")
     tensors: dict[str, TensorPlace] = {}
     for name, entry in header.items():
         place = _place(entry, 8 + length, total)
@@ -107,17 +112,33 @@ def read_header(path: Path, *, at: tuple[str, ...] = ()) -> Header:
         tensors[name] = place
     if not tensors:
         raise broken("holds no tensors")
-    return Header(tensors, metadata if isinstance(metadata, dict) else {})
+    if (wrong := _gap(tensors, 8 + length, total)) is not None:
+        raise broken(f"is damaged: {wrong}")
+    return Header(tensors, metadata)
+
+
+def _gap(tensors: Mapping[str, TensorPlace], start: int, total: int) -> str | None:
+    """Where the tensors do not fill the file one after another; each byte belongs to just one."""
+    end = start
+    places = sorted((place.offset, place.length, name) for name, place in tensors.items())
+    for offset, length, name in places:
+        if offset != end:
+            what = "shares bytes with another" if offset < end else "follows a gap"
+            return f"tensor `{name}` {what}"
+        end += length
+    return None if end == total else f"{total - end} bytes behind its last tensor are nobody's"
 
 
 def _place(entry: Any, start: int, total: int) -> TensorPlace | str:
     """The place, or what is wrong with the entry. `start`: the byte at which the tensors begin."""
-    try:
-        shape = tuple(int(size) for size in entry["shape"])
-        dtype = str(entry["dtype"])
-        begin, end = (int(offset) for offset in entry["data_offsets"])
-    except (TypeError, KeyError, ValueError):
+    if not isinstance(entry, dict):
         return "has no shape, dtype or place"
+    shape, offsets, dtype = entry.get("shape"), entry.get("data_offsets"), entry.get("dtype")
+    if not _whole(shape) or not _whole(offsets) or len(offsets) != 2 or not isinstance(dtype, str):
+        return "has no shape, dtype or place"
+    if len(shape) > MAX_AXES:
+        return f"has {len(shape)} axes"
+    begin, end = offsets
     if min(shape, default=0) < 0 or not 0 <= begin <= end:
         return "has a negative size"
     if end > total - start:
@@ -125,4 +146,8 @@ def _place(entry: Any, start: int, total: int) -> TensorPlace | str:
     bits = BITS.get(dtype)
     if bits is not None and (math.prod(shape) * bits + 7) // 8 != end - begin:
         return f"of shape {list(shape)} and type {dtype} takes {end - begin} bytes"
-    return TensorPlace(TensorFact(shape, dtype), start + begin, end - begin)
+    return TensorPlace(TensorFact(tuple(shape), dtype), start + begin, end - begin)
+
+
+def _whole(value: Any) -> TypeGuard[list[int]]:
+    return isinstance(value, list) and {*map(type, value)} <= {int}  # `true` is no number here

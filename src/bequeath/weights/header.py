@@ -5,6 +5,7 @@ Nothing is read but headers and small JSON files, and torch is not imported.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -200,7 +201,7 @@ def _no_weights(folder: Path, files: list[Path], at: JobPath) -> Problem:
 
 def _config(folder: Path | None, at: JobPath) -> dict[str, Any]:
     file = folder / "config.json" if folder else None
-    return read_json(file, at=at) if file is not None and file.is_file() else {}
+    return read_json(file, at=at) if file is not None and os.path.lexists(file) else {}
 
 
 def some(names: list[str], most: int = 3) -> str:

@@ -105,7 +105,7 @@ def _top_level(file: Mapping[str, Any]) -> list[Problem]:
     if ("models" in file) == ("slices" in file):
         problems.append(Problem("W830", "the file needs `models`, or `slices`"))
     for key in ("dtype", "out_dtype"):
-        if (found := file.get(key)) is not None and found not in DTYPES:
+        if (found := file.get(key)) is not None and str(found) not in DTYPES:
             expected = " or ".join(f"`{each}`" for each in DTYPES)
             problems.append(
                 Problem(
@@ -172,7 +172,8 @@ def _models(found: Any, at: JobPath, keys: tuple[str, ...], problems: Problems) 
 
 def _layers(sources: Any, at: JobPath, problems: Problems) -> int | None:
     """The end of the layer range, which is the same for all and begins at 0."""
-    ranges = [s.get("layer_range") for s in sources or () if isinstance(s, Mapping)]
+    entries = sources if isinstance(sources, Sequence) else ()
+    ranges = [s.get("layer_range") for s in entries if isinstance(s, Mapping)]
     good = [
         r
         for r in ranges

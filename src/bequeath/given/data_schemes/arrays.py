@@ -35,7 +35,10 @@ def from_array(x: Any) -> tuple[str, Any]:
     """
     import numpy as np
 
-    x = np.asarray(x)
+    try:
+        x = np.asarray(x)
+    except ValueError:
+        fail("D213", "samples are lists of different lengths")
     if x.dtype == object:
         if x.ndim != 1 or not all(isinstance(text, str) for text in x):
             fail("D213", "samples are Python objects, not numbers or texts")

@@ -102,7 +102,7 @@ def _split_folder(root: Path, options: Any) -> tuple[Path, bool]:
 def _images(folder: Path) -> list[Path]:
     """Images below `folder`, in the order of their paths."""
     found = []
-    for where, inner, names in os.walk(folder):
+    for where, inner, names in os.walk(folder, onerror=_cannot_enter):
         inner[:] = sorted(name for name in inner if not _hidden(name))
         here = Path(where)
         found += [
@@ -111,6 +111,10 @@ def _images(folder: Path) -> list[Path]:
             if not _hidden(name) and Path(name).suffix.lower() in SUFFIXES
         ]
     return found
+
+
+def _cannot_enter(error: OSError) -> NoReturn:
+    raise error
 
 
 def _hidden(name: str) -> bool:

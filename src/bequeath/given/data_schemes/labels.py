@@ -21,7 +21,10 @@ def encode(
     """
     import numpy as np
 
-    values = np.asarray(y)
+    try:
+        values = np.asarray(y)
+    except ValueError:  # lists of different lengths
+        fail("D207", "labels are lists; one class a sample, shape [N], is needed")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -46,10 +49,12 @@ def _from_names(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     import numpy as np
 
-    texts = [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
+    texts = [v.decode("utf-8", "backslashreplace") if isinstance(v, bytes) else v for v in values]
     absent = [i for i, v in enumerate(texts) if v is None or v != v or v == ""]
     if absent:
         _no_label(absent, unit)
+    if any(isinstance(v, list | tuple | set | dict) for v in texts):
+        fail("D207", "labels are lists or records; one class a sample, shape [N], is needed")
     texts = [str(v) for v in texts]
     seen = sorted(set(texts))
     if names is None:

@@ -23,6 +23,7 @@ from bequeath.given.data_schemes.source import (
     missing_path,
     near,
 )
+from bequeath.kernel.archives import open_zip
 from bequeath.kernel.errors import JobError
 from bequeath.kernel.units import show_size
 
@@ -141,8 +142,8 @@ def _no_key(key: str, option: str, there: list[str], path: Path) -> NoReturn:
 
 def _archive(path: Path) -> zipfile.ZipFile:
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, struct.error) as error:
+        return open_zip(path)
+    except (zipfile.BadZipFile, OSError, ValueError, struct.error, NotImplementedError) as error:
         _damaged(path, f"{error}")
 
 
@@ -199,7 +200,9 @@ def _parse(member: IO[bytes], key: str, path: Path) -> tuple[Header, int]:
 
 
 def _fits(heads: list[Header], path: Path, options: Any) -> None:
-    total, limit = sum(head.size for head in heads), memory_limit(options)
+    # a text of no letters takes no room in the file, and some all the same once it is read
+    total = sum(max(head.size, math.prod(head.shape)) for head in heads)
+    limit = memory_limit(options)
     if total > limit:
         fail(
             "D210",

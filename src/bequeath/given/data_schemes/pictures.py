@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from bequeath.given.data_schemes.source import NAMED, fail
+from bequeath.kernel.files import read_most, regular
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +41,8 @@ SUFFIXES = frozenset(
         ".jp2",
     ]
 )
+# Of one image, before and after it is decoded: a few kilobytes may unpack to any number of pixels.
+MOST_BYTES, MOST_PIXELS = 200_000_000, 89_000_000
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "JPEG2000")
 Source = Path | bytes | Callable[[], Any]  # a callable hands out a PIL image
 
@@ -168,7 +172,7 @@ def decode_all(
             return
         try:
             source = pictures.sources[i]
-            data = source.read_bytes() if isinstance(source, Path) else source
+            data = _encoded(source) if isinstance(source, Path) else source
             one = decode(data, form)
             digests[i] = hashlib.blake2b(
                 data if isinstance(data, bytes) else one.tobytes(), digest_size=16
@@ -186,14 +190,26 @@ def decode_all(
 def opened(source: Source) -> Image.Image:
     from PIL import Image
 
-    if isinstance(source, Path):
-        return Image.open(source, formats=FORMATS)
-    if isinstance(source, bytes):
-        return Image.open(io.BytesIO(source), formats=FORMATS)
-    image = source()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # refused below
+        if isinstance(source, Path):
+            image = Image.open(regular(source), formats=FORMATS)
+        elif isinstance(source, bytes):
+            image = Image.open(io.BytesIO(source), formats=FORMATS)
+        else:
+            image = source()
     if not isinstance(image, Image.Image):
         raise TypeError(f"is {type(image).__name__}, not an image")
+    if image.width * image.height > MOST_PIXELS:
+        size = f"{image.width} x {image.height}"
+        image.close()
+        raise ValueError(f"is {size} pixels, more than {MOST_PIXELS // 1_000_000} million")
     return image
+
+
+def _encoded(path: Path) -> bytes:
+    with regular(path).open("rb") as file:
+        return read_most(file, MOST_BYTES)
 
 
 def reason(error: Exception) -> str:

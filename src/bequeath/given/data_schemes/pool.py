@@ -5,23 +5,32 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bequeath.given.data_schemes import py
+from bequeath.given.data_schemes.parquet import (
+    fits,
+    parquet_file,
+    parquet_names,
+    parquet_table,
+    unreadable,
+)
 from bequeath.given.data_schemes.source import (
     Found,
     fail,
     listed,
     local,
+    memory_limit,
     missing_path,
     near,
     rows_named,
 )
 from bequeath.kernel.errors import JobError, Problem
-from bequeath.kernel.files import digest
+from bequeath.kernel.files import digest, read_most
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +68,7 @@ def read(rest: str, options: Any) -> PoolSamples:
     path = local(rest)
     if problems := find(rest, options).problems:
         raise JobError(problems)
-    table = _table(path)
+    table = _table(path, options)
     if problems := column_problems(table.column_names, options):
         raise JobError(problems)
     if table.num_rows == 0:
@@ -147,35 +156,37 @@ def _header(path: Path) -> list[str]:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             text = file.read(1_000_000).decode("utf-8-sig", "ignore")
         names = next(csv.reader(io.StringIO(text), delimiter=_separator(path)), [])
-    except (OSError, EOFError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         fail("D202", f"`{path}` cannot be read as a table", notes=(str(error),))
     if not [name for name in names if name.strip()]:
         fail("D205", f"`{path}` is empty: it has no header")
     return names
 
 
-def _table(path: Path) -> Any:
+def _table(path: Path, options: Any) -> Any:
     import pyarrow as pa
     from pyarrow import csv as arrow
-    from pyarrow import parquet
 
+    if path.suffix == ".parquet":
+        with parquet_file(path) as file:
+            parquet_names(file, path)
+            return parquet_table(file, path, options, None)
+    limit = memory_limit(options)
     try:
-        if path.suffix == ".parquet":
-            return parquet.read_table(path)
+        with path.open("rb") as raw:
+            unpacked: Any = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw
+            data = read_most(unpacked, limit)
         return arrow.read_csv(
-            str(path),
+            pa.BufferReader(data),
             parse_options=arrow.ParseOptions(delimiter=_separator(path)),
             convert_options=arrow.ConvertOptions(
                 null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL"]
             ),
         )
-    except (pa.ArrowException, OSError) as error:
-        fail(
-            "D202",
-            f"`{path}` cannot be read as a table",
-            notes=(str(error).splitlines()[0][:300],),
-            remedies=("mend the row it names", "or copy or write the file again"),
-        )
+    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        unreadable(path, error)
+    except ValueError:
+        fits(limit + 1, path, options)
 
 
 def _ids(table: Any, options: Any) -> tuple[str, ...]:

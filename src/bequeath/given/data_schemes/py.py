@@ -18,6 +18,8 @@ from typing import Any
 from bequeath.given.data_schemes.arrays import from_array
 from bequeath.given.data_schemes.source import Found, Raw, fail, local, missing_path, near
 from bequeath.kernel.errors import JobError
+from bequeath.kernel.files import regular
+from bequeath.kernel.own_code import RAISED, UNPARSED, failed
 
 
 def find(rest: str, options: Any) -> Found:
@@ -38,11 +40,13 @@ def read(rest: str, options: Any) -> Raw:
     try:
         takes_split = "split" in inspect.signature(call).parameters
         given = call(split=options.split) if takes_split else call()
-    except Exception as error:  # the user's code
+        if not isinstance(given, Mapping):
+            given = _items(rest, given)
+    except JobError:
+        raise
+    except RAISED as error:
         raise _failed(rest, error) from error
     native = takes_split and options.split is not None
-    if not isinstance(given, Mapping):
-        given = _items(rest, given)
     key = next((key for key in ("x", "text") if key in given), None)
     if key is None:
         fail("D204", f"`{rest}` returned no `x` and no `text`, but {sorted(map(str, given))}")
@@ -75,8 +79,8 @@ def target_of(rest: str) -> tuple[Path | str, str]:
 
 def _defined(path: Path, name: str) -> None:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    except (SyntaxError, ValueError) as error:
+        tree = ast.parse(regular(path).read_bytes(), str(path))
+    except UNPARSED as error:
         fail("D219", f"`{path}` is not Python", notes=(str(error),))
     names = set()
     for node in tree.body:
@@ -99,18 +103,15 @@ def callable_of(where: Path | str, name: str) -> Any:
             spec.loader.exec_module(module)
         else:
             module = importlib.import_module(where)
-    except Exception as error:  # the user's code
+    except RAISED as error:
         raise _failed(str(where), error) from error
     if not callable(getattr(module, name, None)):
         fail("D219", f"`{where}` defines no function `{name}`", label=near(name, vars(module)))
     return getattr(module, name)
 
 
-def _failed(what: str, error: Exception) -> JobError:
-    from bequeath.kernel.errors import Problem
-
-    text = f"{type(error).__name__}: {error}"[:300]
-    return JobError(Problem("D219", f"`py:{what}` failed", at=("ref",), notes=(text,)))
+def _failed(what: str, error: BaseException) -> JobError:
+    return failed("D219", f"`py:{what}` failed", error, ("ref",))
 
 
 def _items(rest: str, dataset: Any) -> dict[str, Any]:

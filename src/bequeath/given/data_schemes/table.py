@@ -6,21 +6,26 @@ import csv
 import io
 from collections import Counter
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from bequeath.given.data_schemes.parquet import (
+    fits,
+    parquet_file,
+    parquet_names,
+    parquet_table,
+    unreadable,
+)
 from bequeath.given.data_schemes.source import (
     Found,
     Raw,
     fail,
     listed,
     local,
-    memory_limit,
     missing_path,
     near,
     rows_named,
 )
 from bequeath.kernel.errors import JobError, Problem
-from bequeath.kernel.units import show_size
 
 LABELS = ("label", "class", "y", "target")
 
@@ -65,7 +70,7 @@ def read_csv(rest: str, options: Any) -> Raw:
     if problem := missing_path(path, folder=False):
         raise JobError(problem)
     label, features, text = columns(_header(path, options.sep), options)
-    _fits(path.stat().st_size, path, options)
+    fits(path.stat().st_size, path, options)
     wanted = [name for name in (label, text, *(features or ())) if name is not None]
     # A text or a class name like `NA` is what it says; an empty cell has no value.
     texts = {text: pa.string()} if text is not None else {}
@@ -82,28 +87,18 @@ def read_csv(rest: str, options: Any) -> Raw:
             ),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-        _unreadable(path, error)
+        unreadable(path, error)
     return _raw(table, label, features, text, path)
 
 
 def read_parquet(rest: str, options: Any) -> Raw:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     path = local(rest)
     if problems := find_parquet(rest, options).problems:
         raise JobError(problems)
-    try:
-        file = parquet.ParquetFile(path)
-        label, features, text = columns(file.schema_arrow.names, options)
-        groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-        # A run of equal values takes no room in the file, so rows count besides bytes.
-        cells = file.metadata.num_rows * 4 * len(file.schema_arrow.names)
-        _fits(max(cells, sum(group.total_byte_size for group in groups)), path, options)
+    with parquet_file(path) as file:
+        label, features, text = columns(parquet_names(file, path), options)
         wanted = [name for name in (label, text, *(features or ())) if name is not None]
-        table = file.read(columns=wanted if features or text else None)
-    except (pa.ArrowException, OSError) as error:
-        _unreadable(path, error)
+        table = parquet_table(file, path, options, wanted if features or text else None)
     return _raw(table, label, features, text, path)
 
 
@@ -182,6 +177,8 @@ def _raw(
     if table.num_rows == 0:
         fail("D205", f"`{path}` is empty: a header, but no rows")
     y = table[label].to_pylist() if label is not None else None
+    if y is not None and pa.types.is_decimal(table[label].type):
+        y = table[label].cast(pa.float64()).to_numpy()
     if y is not None and pa.types.is_floating(table[label].type):
         y = table[label].to_numpy()
     if text is not None:
@@ -208,6 +205,9 @@ def _matrix(table: Any, features: list[str]) -> Any:
 
     kind = table[features[0]].type
     if len(features) == 1 and (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
+        if not _numeric(kind.value_type):
+            message = f"column `{features[0]}` holds {kind}, not lists of numbers"
+            fail("D213", message, at=("features",))
         rows = table[features[0]].to_pylist()
         wrong = [i for i, row in enumerate(rows) if row is None or len(row) != len(rows[0] or ())]
         if wrong or not rows[0]:
@@ -233,7 +233,7 @@ def _strays(column: Any) -> list[tuple[int, str]]:
         try:
             float(value if value is not None else "nan")
         except (TypeError, ValueError):
-            found.append((i, str(value)))
+            found.append((i, _text(value)))
     return found
 
 
@@ -245,7 +245,8 @@ def _refuse_stray(column: Any, name: str) -> None:
     """A column of numbers with a few stray words must not be passed over as if it were text."""
     import pyarrow as pa
 
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
+    if not any(test(column.type) for test in texts):  # bytes: a text that is not UTF-8
         return
     strays = _strays(column)
     if len(strays) * 2 < len(column):
@@ -264,7 +265,11 @@ def _texts(column: Any, name: str) -> list[str]:
     if absent:
         message = f"column `{name}` has {len(absent)} cells without text"
         fail("D208", message, at=("text",), notes=(f"{rows_named(absent)} (the first is 0)",))
-    return [str(text) for text in texts]
+    return [_text(text) for text in texts]
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _numeric(kind: Any) -> bool:
@@ -273,22 +278,3 @@ def _numeric(kind: Any) -> bool:
     return any(
         test(kind) for test in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
     ) or pa.types.is_decimal(kind)
-
-
-def _fits(size: int, path: Path, options: Any) -> None:
-    limit = memory_limit(options)
-    if size > limit:
-        fail(
-            "D210",
-            f"`{path}` takes {show_size(size)}, more than the {show_size(limit)} allowed",
-            remedies=("say `memory` if so much is meant and there", "or make a smaller file"),
-        )
-
-
-def _unreadable(path: Path, error: Exception) -> NoReturn:
-    fail(
-        "D202",
-        f"`{path}` cannot be read as a table",
-        notes=(str(error).splitlines()[0][:300],),
-        remedies=("mend the row it names", "or copy or write the file again"),
-    )

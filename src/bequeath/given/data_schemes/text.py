@@ -12,6 +12,7 @@ from bequeath.given.canaries import hidden, referred
 from bequeath.given.data_schemes import select
 from bequeath.given.data_schemes.source import Found, Raw, fail, local, memory_limit, missing_path
 from bequeath.kernel.errors import JobError
+from bequeath.kernel.files import read_most
 from bequeath.kernel.units import show_size
 
 CHARACTER = 4  # bytes, of a Python text with any letter beyond the first 65,536
@@ -55,8 +56,8 @@ def _files(rest: str, options: Any) -> list[Path]:
     files = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     if not files:
         fail("D205", f"there is no .txt file in `{path}`")
-    if not path.is_dir() and (problem := missing_path(path, folder=False)):
-        raise JobError(problem)
+    if problems := [p for file in files if (p := missing_path(file, folder=False)) is not None]:
+        raise JobError(problems[:1])
     size, limit = sum(file.stat().st_size for file in files), memory_limit(options)
     if CHARACTER * size > limit:
         fail("D210", f"`{path}` has {show_size(size)}, too much for the {show_size(limit)} allowed")
@@ -65,20 +66,21 @@ def _files(rest: str, options: Any) -> list[Path]:
 
 def _read(path: Path, limit: int) -> str:
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as packed:
-                data = packed.read(limit + 1)
-        else:
-            data = path.read_bytes()
-        if len(data) > limit:
-            fail("D210", f"`{path}` unpacks to more than the {show_size(limit)} allowed")
-        text = data.decode("utf-8-sig")
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            text = _within(file, path, limit).decode("utf-8-sig")
     except (UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
         remedies = ("save it as UTF-8",)
         fail("D202", f"`{path}` is not UTF-8 text", notes=(str(error),), remedies=remedies)
     if "\0" in text:
         fail("D202", f"`{path}` is not text: it holds null characters")
     return text.replace("\r\n", "\n")
+
+
+def _within(file: Any, path: Path, limit: int) -> bytes:
+    try:
+        return read_most(file, limit)
+    except ValueError:
+        fail("D210", f"`{path}` unpacks to more than the {show_size(limit)} allowed")
 
 
 def _cut(text: str, options: Any) -> list[str]:

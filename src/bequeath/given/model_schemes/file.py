@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from bequeath.given.facts import (
     DataFacts,
     ModelFacts,
+    absurd,
     missing,
     read_json,
     safetensors_header,
@@ -139,6 +140,8 @@ def read_record(folder: Path, *, allow_code: bool = False) -> dict[str, Any]:
     # timm, for one, takes arguments that load files and ask the network
     if strange := sorted(record["kwargs"].keys() - _KWARGS.get(record["scheme"], set())):
         raise _broken(folder, f"unknown argument `{strange[0]}`")
+    if (reason := absurd(record["kwargs"])) is not None:
+        raise _broken(folder, reason)
     if record["scheme"] == "zoo":
         from bequeath.given.zoo import ZOO
 

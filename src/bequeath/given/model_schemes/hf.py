@@ -12,6 +12,7 @@ from bequeath.given.facts import (
     DataFacts,
     ModelFacts,
     TensorFact,
+    absurd,
     missing,
     read_json,
     safetensors_header,
@@ -43,6 +44,8 @@ def describe(rest: str, options: HfModel) -> tuple[ModelFacts, list[Problem]]:
         if folder is None:
             return ModelFacts(architecture=rest, n_classes=options.classes), []
         config = read_json(folder / "config.json", at=("ref",))
+        if (reason := absurd(config)) is not None:
+            raise JobError(Problem("M313", f"the config of `{rest}`: {reason}", at=("ref",)))
         task = _task(folder, config, options)
         tensors = _tensors(folder) if options.pretrained and options.weights is None else None
     except JobError as error:
@@ -135,14 +138,19 @@ def save(bound: BoundModel, folder: Path) -> str:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """transformers draws a bar for each model it opens or writes; ours would be lost among them."""
+    """transformers draws a bar for each model it opens or writes; ours would be lost among them.
+
+    It also prints the names of tensors as a file has them, and those could steer the terminal.
+    """
     from transformers.utils import logging
 
-    shown = logging.is_progress_bar_enabled()
+    shown, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()
     try:
         yield
     finally:
+        logging.set_verbosity(level)
         if shown:
             logging.enable_progress_bar()
 

@@ -16,7 +16,8 @@ from bequeath.given.facts import DataFacts, ModelFacts, missing
 from bequeath.given.model_schemes import Blueprint
 from bequeath.given.options import PyModel
 from bequeath.kernel.errors import JobError, Problem
-from bequeath.kernel.files import digest
+from bequeath.kernel.files import digest, regular
+from bequeath.kernel.own_code import RAISED, UNPARSED, failed
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,8 +39,8 @@ def describe(rest: str, options: PyModel) -> tuple[ModelFacts, list[Problem]]:
     if not path.is_file():
         return facts, [missing(f"`{path}` is not there", path, ("ref",))]
     try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
+        tree = ast.parse(regular(path).read_bytes())
+    except UNPARSED as error:
         return facts, [Problem("M311", f"`{path}` is not Python: {error}", at=("ref",))]
     return facts, _name_problems(path, name, tree)
 
@@ -116,17 +117,19 @@ def _callable(place: str, name: str) -> Any:
                     raise
             return getattr(sys.modules[label], name)
         return getattr(importlib.import_module(place), name)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
+    except RAISED as error:
         message = f"`{place}:{name}` cannot be imported"
-        raise JobError(Problem("M311", message, at=("ref",), notes=(reason,))) from error
+        raise failed("M311", message, error, ("ref",)) from error
 
 
 def _checked(build: Any, rest: str) -> Callable[[int], nn.Module]:
     def make(n_classes: int) -> nn.Module:
         from torch import nn
 
-        module = build(n_classes)
+        try:
+            module = build(n_classes)
+        except RAISED as error:
+            raise failed("M311", f"`{rest}` failed", error, ("ref",)) from error
         if not isinstance(module, nn.Module):
             made = type(module).__name__
             message = f"`{rest}` returned {made}, not a torch.nn.Module"

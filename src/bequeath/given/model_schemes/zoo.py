@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
     from bequeath.given.preprocess import Preprocess
 
+MOST_HIDDEN = 1000
 ASCII = "\n" + "".join(map(chr, range(32, 127)))
 
 
@@ -30,8 +31,11 @@ def describe(rest: str, options: ZooModel) -> tuple[ModelFacts, list[Problem]]:
         return ModelFacts(architecture=rest), [unknown_name("the zoo", rest, ZOO, every)]
     entry = ZOO[rest]
     problems = []
-    if options.hidden is not None and (rest != "mlp" or min(options.hidden, default=0) < 1):
-        what = "widths of 1 or more, for example 256,128" if rest == "mlp" else "for zoo:mlp only"
+    hidden = options.hidden or ()
+    wrong = rest != "mlp" or min(hidden, default=0) < 1 or len(hidden) > MOST_HIDDEN
+    if options.hidden is not None and wrong:
+        what = f"at most {MOST_HIDDEN} widths of 1 or more, for example 256,128"
+        what = what if rest == "mlp" else "for zoo:mlp only"
         problems.append(Problem("M312", f"`hidden` is {what}", at=("hidden",)))
     if options.dropout and entry.file not in ("mlp", "wide_resnet", "gpt"):
         problems.append(Problem("M312", f"zoo:{rest} has no dropout", at=("dropout",)))

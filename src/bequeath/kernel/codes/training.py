@@ -179,6 +179,12 @@ CODES = {
         "else.",
         "Give a model that ends in a linear layer, or name it: `head: PATH`.",
     ),
+    "T690": Code(
+        "the job's own code failed",
+        "A model, a data set or a method that is Python code of the user's raised an error while "
+        "it was used. The line is the last of it that was running.",
+        "Mend the code at that line. From Python, `run_job(...)` raises it with all its lines.",
+    ),
     "T665": Code(
         "a model that makes no samples",
         "The methods of `generate` work on diffusion models: networks that are told how noisy "
