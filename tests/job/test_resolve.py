@@ -101,8 +101,14 @@ def test_metrics_are_the_family_s_own() -> None:
 
 
 def test_a_family_without_a_protocol_takes_none() -> None:
+    text = "want: merge\nmethod: linear\nmodels: {a: {ref: 'file:a'}, b: {ref: 'file:b'}}\n"
+    found = {(p.code, p.at) for p in problems_of(text + "protocol: {tasks: 3}\n")}
+    assert ("J103", ("protocol",)) in found
+
+
+def test_a_protocol_is_the_family_s_own() -> None:
     (problem,) = problems_of(GOOD_WITH % "" + "protocol: {tasks: 3}\n")
-    assert (problem.code, problem.at) == ("J103", ("protocol",))
+    assert (problem.code, problem.at) == ("J103", ("protocol", "tasks"))
 
 
 def test_all_problems_come_at_once_in_the_order_of_the_file() -> None:
