@@ -45,6 +45,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     with alone(out):
         _refuse_orphans(out)
         if fresh:
+            (out / MARK).touch()  # by which a folder half emptied is still known as ours
             for name in OURS:
                 remove(out / name)
         _refuse_other_jobs(out, planned)
