@@ -88,18 +88,22 @@ def train_rows(raw: dict[str, Any]) -> list[Row]:
 
 
 def merge_rows(raw: dict[str, Any], disk: dict[str, float]) -> list[Row]:
-    """Seconds and growth of memory of each rule; the limit is the bytes over the disk's rates."""
+    """Seconds and growth of memory of each rule, from and to the disk.
+
+    The limit is the bytes over the disk's rates, reading and writing at the same time.
+    """
     rows = []
-    for rule in dict.fromkeys(run["rule"] for run in raw["runs"]):
+    runs = [run for run in raw["runs"] if run.get("where", "disk") == "disk"]
+    for rule in dict.fromkeys(run["rule"] for run in runs):
         arms: dict[str, list[dict[str, float]]] = {}
-        for run in raw["runs"]:
+        for run in runs:
             if run["rule"] == rule:
                 arms.setdefault(run["arm"], []).append(run)
         ours, theirs = arms["bequeath"], arms["mergekit"]
         each = [t["seconds"] / o["seconds"] for o, t in zip(ours, theirs, strict=True)]
         span = statistics.median(each), min(each), max(each)
         size, models = raw["gb"] * 1e9, 2 if rule == "linear" else 3
-        limit = models * size / disk["read"] + size / disk["write"]
+        limit = max(models * size / disk["read"], size / disk["write"])
         floor = statistics.median(one["seconds"] for one in arms["floor"])
         what = f"merge by {rule}, {raw['gb']:.2g} GB a model"
         mine, peer = (statistics.median(one["seconds"] for one in arm) for arm in (ours, theirs))

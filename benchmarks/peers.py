@@ -94,7 +94,9 @@ def start_up(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[s
 
 
 def training(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[str, Any]]:
-    more = ["--images", "256", "--epochs", "1", "--rounds", "1"] if given.short else []
+    more = ["--threads", str(os.cpu_count() or 1)]
+    if given.short:
+        more += ["--images", "256", "--epochs", "1", "--rounds", "1"]
     raw = run("beside_torchdistill.py", [python_of("torchdistill", given), *more], folder)
     return train_rows(raw), {"beside_torchdistill": raw}
 
@@ -118,7 +120,7 @@ def links(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[str,
 def ranking(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[str, Any]]:
     more = ["--triples", "256"]
     if given.short:
-        more = ["--triples", "64", "--check", "64", "--rounds", "1", "--steps", "40"]
+        more = ["--triples", "32", "--check", "32", "--rounds", "1", "--steps", "20"]
     if given.graph:
         more += ["--graph", str(given.graph)]
     rows, found = [], {}
