@@ -19,6 +19,10 @@ of each arm per round; ratios are medians over the rounds:
     cached   images/s of bequeath with the teacher cached / of torchdistill
     its      images/s of torchdistill with `cache_output` set / without: nothing reads the setting
 
+Beside them the limits: images a second if all multiplications and additions of the teacher's
+forward (not where it is cached) and the student's forward and backward pass went at the rate of a
+large matrix product.
+
 Exit code 1 when `live` is below 1.
 """
 
@@ -37,6 +41,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _measure import alternate, facts, limits, ratio
 
 BATCH, CLASSES, TEMPERATURE, HARD = 64, 10, 4.0, 0.1
 LIMIT = 1.0
@@ -100,21 +105,37 @@ def compare(root: Path, given: argparse.Namespace) -> dict[str, Any]:
         }
         for arm in arms.values():
             arm()  # the first pass through any code is slower, and fills the cache
-        times = ours.alternate(given.rounds, arms)
+        times = alternate(given.rounds, arms)
         call(worker, "stop")
     speed = {
         name: given.images * given.epochs / statistics.median(each) for name, each in times.items()
     }
+    work = flops(view, ours.View("student", ours.STUDENT, data), data)
     return {
         "images": given.images,
         "epochs": given.epochs,
         "threads": given.threads,
         "versions": {**versions, "torch here": torch.__version__},
         "images_per_second": speed,
-        "live": ours.ratio(times, "torchdistill", "bequeath live"),
-        "cached": ours.ratio(times, "torchdistill", "bequeath cached"),
-        "its": ours.ratio(times, "torchdistill", "torchdistill cache_output"),
+        "facts": facts(("torch", "torchvision")),
+        "limits": (rates := limits(given.threads)),
+        "limit": {"live": rates["flops"] / sum(work), "cached": rates["flops"] / work[1]},
+        "live": ratio(times, "torchdistill", "bequeath live"),
+        "cached": ratio(times, "torchdistill", "bequeath cached"),
+        "its": ratio(times, "torchdistill", "torchdistill cache_output"),
     }
+
+
+def flops(teacher: Any, student: Any, data: Any) -> tuple[float, float]:
+    """Of an image: of the teacher forward, and of the student forward and backward."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    batch = data.fetch(torch.arange(BATCH))
+    with FlopCounterMode(display=False) as of_teacher, torch.no_grad():
+        teacher.load().eval()(batch)
+    with FlopCounterMode(display=False) as of_student:
+        student.load().train()(batch).sum().backward()
+    return of_teacher.get_total_flops() / BATCH, of_student.get_total_flops() / BATCH
 
 
 def call(worker: subprocess.Popen[str], word: str) -> Any:

@@ -23,16 +23,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from _measure import alternate, ratio
 from torch.nn import functional as F
 
 from bequeath.given.access import Access
@@ -97,26 +96,6 @@ def train(ctx: Context, data: ArraySamples, answers: Any = None) -> float:
 
 def fresh(root: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=root))
-
-
-def alternate(rounds: int, arms: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """Seconds of each arm in each round; the order turns from round to round."""
-    times: dict[str, list[float]] = {name: [] for name in arms}
-    for number in range(rounds):
-        for name in list(arms) if number % 2 == 0 else list(arms)[::-1]:
-            times[name].append(arms[name]())
-    return times
-
-
-def ratio(times: dict[str, list[float]], above: str, below: str) -> dict[str, Any]:
-    each = [a / b for a, b in zip(times[above], times[below])]
-    return {
-        "ratio": statistics.median(each),
-        "low": min(each),
-        "high": max(each),
-        "seconds": {name: statistics.median(times[name]) for name in (above, below)},
-        "rounds": len(each),
-    }
 
 
 def measure_epoch(data: ArraySamples, epochs: int, rounds: int, root: Path) -> dict[str, Any]:

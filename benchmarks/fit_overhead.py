@@ -1,6 +1,6 @@
 """What `fit` costs over a loop written by hand: the same job, in one process, in alternation.
 
-    python benchmarks/fit_overhead.py [--rounds 9] [--threads 1] [--out fit_overhead.json]
+    python benchmarks/fit_overhead.py [--rounds 9] [--threads 1] [--json FILE]
 
 The loop by hand is the shortest one that computes the same weights (that is checked, to the last
 bit): no log, no checkpoint, no guard, no progress. Target: at most 1.05 for the convolutional job.
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import platform
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _measure import alternate, facts, limits, ratio
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from bequeath.train import seeds
 from bequeath.train.config import Train
@@ -88,38 +88,37 @@ def by_hand(model: nn.Module, data: Data, train: Train) -> None:
 
 
 def measure(build: Callable[[], nn.Module], data: Data, train: Train, rounds: int) -> dict:
-    """Alternate both; ratios of neighbours, so that a machine that slows down slows both."""
+    """Both in turn, one unmeasured round first."""
     loops = {"hand": by_hand, "fit": by_fit}
-    seconds: dict[str, list[float]] = {name: [] for name in loops}
     ends: dict[str, list[Tensor]] = {}
-    for round_ in range(rounds + 1):
-        for name in list(loops) if round_ % 2 else list(loops)[::-1]:
-            torch.manual_seed(0)
-            model = build()
-            began = time.perf_counter()
-            loops[name](model, data, train)
-            seconds[name].append(time.perf_counter() - began)
-            ends[name] = list(model.state_dict().values())
+
+    def timed(name: str) -> float:
+        torch.manual_seed(0)
+        model = build()
+        began = time.perf_counter()
+        loops[name](model, data, train)
+        took = time.perf_counter() - began
+        ends[name] = list(model.state_dict().values())
+        return took
+
+    arms = {"hand": lambda: timed("hand"), "fit": lambda: timed("fit")}
+    alternate(1, arms)
+    found = ratio(alternate(rounds, arms), "fit", "hand")
     if not all(torch.equal(a, b) for a, b in zip(ends["hand"], ends["fit"])):
         raise SystemExit("the two loops did not compute the same weights: nothing to compare")
-    ratios = [f / h for f, h in zip(seconds["fit"][1:], seconds["hand"][1:])]
     steps = train.epochs * math.ceil(len(data) / train.batch_size)
-    return {
-        "ratio": statistics.median(ratios),
-        "ratio_min": min(ratios),
-        "ratio_max": max(ratios),
-        "hand_ms_a_step": statistics.median(seconds["hand"][1:]) / steps * 1e3,
-        "fit_ms_a_step": statistics.median(seconds["fit"][1:]) / steps * 1e3,
-        "steps": steps,
-        "rounds": rounds,
-    }
+    model = build()
+    with FlopCounterMode(display=False) as counter:
+        losses(model, data.fetch(torch.arange(train.batch_size))).sum().backward()
+    each = {f"{n}_ms_a_step": s / steps * 1e3 for n, s in found.pop("seconds").items()}
+    return {**found, **each, "steps": steps, "flops_a_step": counter.get_total_flops()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     sgd = {"name": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}
@@ -129,17 +128,17 @@ def main() -> None:
         "mlp": (mlp, Data(4096, 64), Train(epochs=40, batch_size=64, **common)),
     }
     result: dict[str, Any] = {
-        "torch": torch.__version__,
-        "machine": platform.machine(),
+        "facts": facts(),
         "threads": args.threads,
+        "limits": limits(args.threads),
     }
     for name, (build, data, train) in jobs.items():
         result[name] = r = measure(build, data, train, args.rounds)
         times = f"{r['fit_ms_a_step']:.2f} ms a step against {r['hand_ms_a_step']:.2f} by hand"
-        span = f"{r['ratio_min']:.3f} to {r['ratio_max']:.3f}"
+        span = f"{r['low']:.3f} to {r['high']:.3f}"
         print(f"{name:5} fit / hand = {r['ratio']:.3f} ({span}, {args.rounds} rounds); {times}")
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=2) + "\n")
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

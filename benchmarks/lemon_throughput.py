@@ -11,6 +11,8 @@ checkpoint. Ratios are medians over the rounds, each round in turn.
 
     lemon, uniform     triples a second / those of PyKEEN         >= 0.9 for every model
 
+The limit is the bytes a triple moves at the least over the bandwidth (`moved`).
+
 Exit code 1 when a ratio is below.
 """
 
@@ -19,14 +21,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from _measure import alternate, facts, limits, ratio
 
 from bequeath.blocks.negatives import NegativeSampler
 from bequeath.blocks.neighbourhoods import Pools, clustered, everyone, nearest_clusters
@@ -63,8 +66,8 @@ def main() -> int:
     result = {
         "graph": [ENTITIES, RELATIONS, len(graph.train)],
         **{key: getattr(given, key) for key in ("rounds", "threads", "batch", "negatives", "dim")},
-        "torch": torch.__version__,
-        "machine": platform.processor() or platform.machine(),
+        "facts": facts(("torch", "pykeen")),
+        "limits": limits(given.threads),
         "models": found,
     }
     if given.json:
@@ -73,20 +76,33 @@ def main() -> int:
     return 0 if min(ratios) >= LIMIT else 1
 
 
-def compare(model: str, graph: Graph, pools: dict[str, Pools], given: Any) -> dict[str, float]:
+def compare(model: str, graph: Graph, pools: dict[str, Pools], given: Any) -> dict[str, Any]:
     """Triples a second of each arm, and the ratios to PyKEEN's."""
-    seconds: dict[str, list[float]] = {"pykeen": [], **{arm: [] for arm in pools}}
-    for number in range(given.rounds + 1):
-        timed = {"pykeen": by_pykeen(model, graph, given)}
-        timed |= {arm: by_bequeath(model, graph, pool, given) for arm, pool in pools.items()}
-        for arm in timed if number else ():  # the first round warms up
-            seconds[arm].append(timed[arm])
+    arms = {"pykeen": lambda: by_pykeen(model, graph, given)}
+    for arm, pool in pools.items():
+        arms[arm] = partial(by_bequeath, model, graph, pool, given)
+    alternate(1, arms)  # warms up
+    seconds = alternate(given.rounds, arms)
     n = len(graph.train)
-    result = {arm: round(n / statistics.median(s), 1) for arm, s in seconds.items()}
+    result: dict[str, Any] = {a: round(n / statistics.median(s), 1) for a, s in seconds.items()}
     for arm in pools:
-        pairs = [p / own for p, own in zip(seconds["pykeen"], seconds[arm])]
-        result[f"{arm}_ratio"] = round(statistics.median(pairs), 3)
+        one = ratio(seconds, "pykeen", arm)
+        result |= {f"{arm}_ratio": round(one["ratio"], 3)}
+        result |= {f"{arm}_low": round(one["low"], 3), f"{arm}_high": round(one["high"], 3)}
+    result["bytes_a_triple"] = moved(model, given)
     return result
+
+
+def moved(model: str, given: Any) -> float:
+    """Bytes of memory that a triple's training reads or writes at the least.
+
+    The rows of the question, the answer and the negatives, read, and their gradients, written; and
+    for each step Adam over all weights: weight, two moments and gradient read, the first three
+    written, and the gradient filled with zeros before.
+    """
+    width = 4 * given.dim * (2 if model in ("rotate", "complex") else 1)
+    rows = 2 * (given.negatives + 3) * width
+    return rows + 8 * (ENTITIES + RELATIONS) * width / given.batch
 
 
 def by_bequeath(model: str, graph: Graph, pools: Pools, given: Any) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ def pages() -> dict[str, str]:
     made["reference/command-line.md"] = command_line_page(typer.main.get_command(app))
     made["reference/recipes.md"] = recipes_page(sorted((ROOT / "recipes").glob("*.yaml")))
     made["reference/evidence.md"] = evidence_page(verdict_table(ROOT / "evidence"))
+    made["reference/peers.md"] = peers_page(_json(ROOT / "benchmarks/results/peers.json"))
     return {path: f"{text.strip()}\n\n{MARK}\n" for path, text in made.items()}
 
 
@@ -183,6 +185,36 @@ def evidence_page(verdicts: str) -> str:
     return "\n".join(lines)
 
 
+def peers_page(found: dict) -> str:
+    """The committed table of `benchmarks/peers.py`."""
+    facts, versions = found["facts"], dict(found["facts"]["versions"]) | found["peers"]
+    said = ", ".join(f"{name} {number}" for name, number in versions.items())
+    load = f"{facts['load'][0]:.1f} before, {facts['load_after'][0]:.1f} after"
+    code = facts["commit"][:9] + (" with changes" if facts["dirty"] else "")
+    lines = [
+        "# Beside the peers",
+        "",
+        "Written by `python benchmarks/peers.py --json benchmarks/results/peers.json`, which also"
+        " says how each line is measured. Both sides take turns in one session; *times better* is"
+        " the median of the rounds with the least and the most. The limit is work over the best"
+        " rate this machine showed in that session: operations over that of a large matrix product,"
+        " bytes over the bandwidth of memory or disk; for start-up, an interpreter that does"
+        " nothing, or imports torch.",
+        "",
+        f"{facts['date']}, {facts['processor']}, {facts['cores']} cores, load {load}; {said};"
+        f" code {code}.",
+        "",
+    ]
+    if found["short"]:
+        lines += [
+            "**The short form: one round of small jobs. It shows the table, not speeds.**",
+            "",
+        ]
+    head = ("what", "bequeath", "peer", "times better", "limit", "of the limit")
+    lines.append(table(head, [tuple(row["cells"]) for row in found["rows"]]))
+    return "\n".join(lines)
+
+
 def stale(made: dict[str, str], docs: Path = DOCS) -> list[str]:
     """Pages that are missing, differ, or are there and no longer made."""
     wrong = [path for path, text in made.items() if _read(docs / path) != text]
@@ -219,6 +251,11 @@ def _marked(docs: Path) -> Iterator[str]:
     for file in docs.rglob("*.md"):
         if file.read_text(encoding="utf-8").rstrip().endswith(MARK):
             yield file.relative_to(docs).as_posix()
+
+
+def _json(file: Path) -> dict:
+    found: dict = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def _read(file: Path) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bequeath.metrics.ranking import adjusted, filtered_ranks, hits, reciprocal
+from bequeath.metrics.ranking import adjusted, exact_ranks, filtered_ranks, hits, reciprocal
 
 N, R = 12, 3
 
@@ -118,3 +118,38 @@ def test_infinite_scores_are_ranked_and_nan_is_refused():
 def test_nothing_to_rank():
     ranks = filtered_ranks(scorer(table()), triples(5)[:0], triples(5), N)
     assert ranks.realistic.shape == (2, 0)
+
+
+@pytest.mark.parametrize("batch", [7, None])
+def test_rough_scores_and_exact_ones_where_they_cannot_tell(batch):
+    """Scores shaken by as much as they say they may be, questions that repeat, known ones twice."""
+    scores, test = table(values=40), triples(120)
+    known = torch.cat([triples(200, seed=2), triples(200, seed=2)])
+    shaken = scores + (torch.rand(scores.shape, generator=torch.Generator().manual_seed(5)) - 0.5)
+
+    def rough(side, entity, relation):
+        return scorer(shaken)(side, entity, relation), torch.full((len(entity),), 0.5)
+
+    asked = []
+
+    def exact(side, entity, relation, answer):
+        asked.append(len(entity))
+        ends = (entity, answer) if side == "tail" else (answer, entity)
+        return scores[ends[0], relation, ends[1]]
+
+    ranks = exact_ranks(rough, exact, test, known, N, batch=batch)
+    expected = by_hand(scores, test, known)
+    assert torch.equal(
+        torch.stack([ranks.optimistic, ranks.pessimistic, ranks.candidates]), expected
+    )
+    wrong = filtered_ranks(scorer(shaken), test, known, N)
+    assert not torch.equal(wrong.realistic, ranks.realistic), "the case must need the exact scores"
+    assert sum(asked) < 2 * len(test) * N / 2, "most entities are decided by the rough scores"
+
+
+def test_an_error_without_bound_is_refused():
+    def rough(side, entity, relation):
+        return scorer(table())(side, entity, relation), torch.full((len(entity),), torch.inf)
+
+    with pytest.raises(ValueError, match="infinite"):
+        exact_ranks(rough, None, triples(3), triples(3), N)

@@ -2,7 +2,7 @@
 
 A question is (h, r, ?) or (?, r, t). For each of these models its score with an entity e is one
 plain function of a question vector q and the entity's vector, so all entities are scored by one
-matrix product (or one matrix of distances), and N negatives share their question:
+matrix product (or, for the L1 distance, one sweep), and N negatives share their question:
 
     transe     -|h + r - t|_1          q = h + r   or  t - r
     rotate     -|h o r - t|_2          q = h o r   or  t o conj(r), as |r_i| = 1
@@ -46,6 +46,8 @@ _MORE: dict[str, dict[str, Any]] = {
     "distmult": {"entity_constrainer": None, "regularizer": None},
     "complex": {"regularizer": None},
 }
+_PAIRS = 2**21  # numbers of one operand held at once by the exact scores, 16 MB
+_BLOCK = 2**20  # numbers of a block of L1 distances, 4 MB
 _FORMS = {"transe": "l1", "rotate": "l2", "distmult": "dot", "complex": "dot"}
 
 
@@ -86,16 +88,40 @@ class LinkModel(nn.Module):
         return self.margin - apart
 
     @torch.no_grad()
-    def all_answers(self, side: str, kept: Tensor, relation: Tensor) -> Tensor:
-        """Scores of every entity, [B, n]; side: `tail` or `head`, what is asked for."""
-        device = self.entities.device
-        q = self.questions(kept.to(device), relation.to(device), side == "tail")
-        if self.form == "dot":
-            return q @ self.entities.T
-        # Not through the matrix product: it loses the digits that tell near entities apart.
-        exact = "donot_use_mm_for_euclid_dist"
-        order = 1.0 if self.form == "l1" else 2.0
-        return self.margin - torch.cdist(q, self.entities, p=order, compute_mode=exact)
+    def rough_answers(self, side: str, kept: Tensor, relation: Tensor) -> tuple[Tensor, Tensor]:
+        """(scores of every entity [B, n], how much one of a row may be wrong [B]).
+
+        side: `tail` or `head`, what is asked for. The scores are `exact_answers` but for an
+        increasing function of each row: a squared Euclidean distance is a matrix product.
+        """
+        entities = self.entities
+        q = self.questions(kept.to(entities.device), relation.to(entities.device), side == "tail")
+        scores, size = _ROUGH[self.form](q, entities)
+        precise = torch.finfo(q.dtype)
+        unit, width = precise.eps / 2, q.shape[1]
+        # A sum of D products is wrong by D units of the sum of their sizes at most, in any order.
+        error = (3 * width if self.form == "l1" else width) * unit + 8 * unit
+        if torch.get_float32_matmul_precision() != "highest" and self.form != "l1":
+            error += 2.0**-7  # the factors may be rounded to bfloat16
+        if self.name == "rotate":  # turning back by conj(r) is undoing r when |r| is 1, no sooner
+            lengths = self._relation.weight.double().unflatten(1, (-1, 2)).square().sum(2)
+            error += 3 * float((lengths - 1).abs().max())
+        return scores, 1.01 * error * size + width * precise.tiny
+
+    @torch.no_grad()
+    def exact_answers(self, side: str, kept: Tensor, relation: Tensor, entity: Tensor) -> Tensor:
+        """PyKEEN's scores of `entity` [A] as answers, in float64 and without margin, [A]."""
+        heads, tails = (kept, entity) if side == "tail" else (entity, kept)
+        parts = []
+        for ends in zip(*(x.split(max(1, _PAIRS // self.dim)) for x in (heads, relation, tails))):
+            h, r, t = (x.to(self.entities.device) for x in ends)
+            vectors = [self._entity(h), self._relation(r), self._entity(t)]
+            vectors = [x.double() for x in vectors]
+            if self.name in ("rotate", "complex"):
+                vectors = [_complex(x) for x in vectors]
+            module: Any = self.module
+            parts.append(module.interaction(*vectors))
+        return torch.cat(parts)
 
     def constrain(self) -> None:
         """What PyKEEN does to its weights after each update (rotations have length 1)."""
@@ -185,6 +211,43 @@ def link_model(
             **_MORE[name],
         )
     return LinkModel(name, module, dim, margin)
+
+
+def _dot(q: Tensor, entities: Tensor) -> tuple[Tensor, Tensor]:
+    """q e of all pairs, and the largest of a row in size, by the norms."""
+    return q @ entities.T, q.norm(dim=1) * entities.norm(dim=1).max()
+
+
+def _l2(q: Tensor, entities: Tensor) -> tuple[Tensor, Tensor]:
+    """2 q e - |e|^2, which is minus the squared distance but for |q|^2, the same in a row."""
+    norms = entities.norm(dim=1)
+    scores = torch.addmm(entities.square().sum(1), q, entities.T, beta=-1, alpha=2)
+    return scores, (q.norm(dim=1) + norms.max()).square()
+
+
+def _l1(q: Tensor, entities: Tensor) -> tuple[Tensor, Tensor]:
+    """Minus the sum of |q - e|, but for what is the same in a row."""
+    totals = entities.sum(1)
+    size = q.norm(p=1, dim=1) + entities.norm(p=1, dim=1).max()
+    # |q - e| = 2 max(q, e) - q - e: two quick passes over blocks that stay in the processor's
+    # cache take half the time of `cdist`. Several threads would meet after every pass, which
+    # costs more than it saves where another program holds one of them up.
+    if q.device.type != "cpu" or torch.get_num_threads() > 1:
+        return -torch.cdist(q, entities, p=1.0), size
+    scores = q.new_empty(len(q), len(entities))
+    rows = 8
+    columns = max(1, _BLOCK // (rows * q.shape[1]))
+    most = q.new_empty(rows, columns, q.shape[1])
+    for j in range(0, len(entities), columns):
+        some = entities[j : j + columns]
+        for i in range(0, len(q), rows):
+            part = q[i : i + rows, None]
+            larger = torch.maximum(part, some, out=most[: len(part), : len(some)])
+            torch.sum(larger, 2, out=scores[i : i + rows, j : j + columns])
+    return torch.sub(totals, scores, alpha=2, out=scores), size
+
+
+_ROUGH = {"dot": _dot, "l2": _l2, "l1": _l1}
 
 
 def _bound(name: str, dim: int, margin: float) -> float:

@@ -24,7 +24,7 @@ from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.methods.catalog import family_of
 from bequeath.methods.contract import Outcome
-from bequeath.metrics.ranking import SIDES, Ranks, adjusted, filtered_ranks, hits, reciprocal
+from bequeath.metrics.ranking import SIDES, Ranks, adjusted, exact_ranks, hits, reciprocal
 from bequeath.train.context import Context
 
 ROLE = "kg"
@@ -92,8 +92,9 @@ class Run:
         graph, model = self.opened.graphs[ROLE], outcome.answer.model.eval()
         known = torch.cat([graph.train, graph.valid, graph.test])
         try:
-            ranks = filtered_ranks(model.all_answers, graph.test, known, graph.n_entities)
-        except ValueError as error:  # a score is NaN
+            rough, exact = model.rough_answers, model.exact_answers
+            ranks = exact_ranks(rough, exact, graph.test, known, graph.n_entities)
+        except ValueError as error:  # a score is NaN or infinite
             problem = Problem("T673", f"the embeddings cannot rank: {error}")
             raise RunError(problem) from error
         terms = terms_of(ranks)
