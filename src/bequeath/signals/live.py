@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bequeath.blocks.taps import Tap, Taps
+from bequeath.signals.flat import asked
 from bequeath.signals.signal import Batch, Signal, Teacher
 from bequeath.signals.sweep import sweep
 
@@ -59,8 +60,11 @@ class LiveTeacher:
                 raise TypeError("features can be read from a model only, not from its answers")
             self._taps = Taps(getattr(self._module, "module", self._module), dict(taps))
 
-    @torch.no_grad()
     def __call__(self, batch: Batch) -> Signal:
+        return asked(self._answer, batch)
+
+    @torch.no_grad()
+    def _answer(self, batch: Batch) -> Signal:
         home = batch["idx"].device
         self._stay_frozen()
         half = AUTOCAST.get(self._precision)
