@@ -50,7 +50,7 @@ def test_the_balance_of_terms_is_that_of_their_own_gradients():
         "d": Term(torch.ones(()), 4),
     }
     gradient = Gradient(SimpleNamespace(num_processes=1), torch.nn.Module(), [w], 4)
-    found = gradient.balance(terms)
+    (found,) = gradient.balances(terms)
     assert found.shares == pytest.approx({"a": 0.25, "b": 0.75, "c": 0.0, "d": 0.0})
     assert found.cosines == pytest.approx({"a & b": -0.6})
     assert w.grad is None

@@ -132,6 +132,24 @@ class Seal(Part):
     attempts: list[str] = Field(default_factory=list, description="what it reached for beyond that")
 
 
+class Together(Part):
+    """Of a run whose seeds were trained as one batched model."""
+
+    runs: int = Field(ge=2, description="how many seeds trained as one")
+    difference: float | None = Field(
+        default=None, ge=0, description="largest difference of a gradient from the seed's own"
+    )
+    tolerance: float | None = Field(default=None, ge=0, description="the difference allowed")
+    faster: float | None = Field(
+        default=None, ge=0, description="steps a second, as a multiple of one by one"
+    )
+    wall_s: float = Field(ge=0, description="its share of the time; `cost` holds it too")
+    cpu_s: float = Field(ge=0, description="its share of the processor seconds; in `cost` too")
+    peak_rss_bytes: int = Field(ge=0, description="of all of them; nobody had a share of it alone")
+    peak_device_bytes: int | None = Field(default=None, ge=0)
+    cache_s: float = Field(default=0.0, description="its share of the teacher time saved")
+
+
 class Training(Part):
     steps: int = Field(ge=0)
     epochs: float = Field(ge=0)
@@ -140,6 +158,7 @@ class Training(Part):
     step_samples: int | None = Field(
         default=None, ge=1, description="samples of a step: of all its passes and processes"
     )
+    together: Together | None = Field(default=None, description="null: trained by itself")
 
 
 class Table(Part):

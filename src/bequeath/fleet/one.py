@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bequeath.evidence import predictions
-from bequeath.evidence.record import Cache, Run, RunRecord, Seal, Training, save_record
+from bequeath.evidence.record import Cache, Run, RunRecord, Seal, Together, Training, save_record
 from bequeath.fleet.gates import Opened
 from bequeath.fleet.measured import Measured
 from bequeath.fleet.protocols import protocol_of
@@ -87,15 +87,33 @@ def reference_key(opened: Opened, role: str) -> str:
     return digest(canonical([asked, judge and judge.hash, list(job.evaluate.metrics), *judges]))
 
 
-@located(RunError)
-def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
-    """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
+@dataclass(frozen=True)
+class Begun:
+    """A run that is about to call its method. judge: the family's protocol for it."""
+
+    opened: Opened
+    ctx: Context
+    given: Given
+    judge: Any
+
+
+def begin(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Begun:
+    """Everything seeded, and what the method will be handed."""
     opened = opened.for_seed(planned.seed)
-    job, arm = opened.job, planned.arm
-    family = family_of(job.want)
+    job = opened.job
     work = _work_folder(planned, job.out)
     ctx, judge, given = _begun(opened, planned, work, deadline, show)
     ctx.on_stage = getattr(judge, "stage", None)
+    return Begun(opened, ctx, given, judge)
+
+
+@located(RunError)
+def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | None) -> Path:
+    """Let the method work, measure what it hands back, store. Goes on from a checkpoint."""
+    begun = begin(opened, planned, deadline, show)
+    opened, ctx, given, judge = begun.opened, begun.ctx, begun.given, begun.judge
+    job, arm = opened.job, planned.arm
+    family = family_of(job.want)
     clock = Clock(opened.device)
     with clock.training():
         outcome = arm.method(ctx, given, arm.config)
@@ -122,17 +140,18 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
         }
     )
     record.cost.cache = Cache(**cache) if cache else None
+    _bear_share(record)
 
     def fill(part: Path) -> None:
         if outcome.folder is not None:
             shutil.move(outcome.folder, part / "model")
         elif isinstance(model, BoundModel):
             model.save(part / "model")
-        if (work / LOG).exists():
-            shutil.copy(work / LOG, part / LOG)
+        if (ctx.store / LOG).exists():
+            shutil.copy(ctx.store / LOG, part / LOG)
 
     folder = _store(planned.folder(job.out), record, measured, fill)
-    remove(work)
+    remove(ctx.store)
     return folder
 
 
@@ -254,11 +273,28 @@ def _store(
     return folder
 
 
+def _bear_share(record: RunRecord) -> None:
+    """Add to a run's cost its share of what it was trained together with other seeds for."""
+    share = record.train.together if record.train is not None else None
+    if share is None:
+        return
+    cost = record.cost
+    cost.wall_s, cost.cpu_s = cost.wall_s + share.wall_s, cost.cpu_s + share.cpu_s
+    cost.train_s = (cost.train_s or 0.0) + share.wall_s
+    cost.peak_rss_bytes = max(cost.peak_rss_bytes, share.peak_rss_bytes)
+    if share.peak_device_bytes is not None:
+        cost.peak_device_bytes = max(cost.peak_device_bytes or 0, share.peak_device_bytes)
+    if cost.cache is not None:
+        cost.cache.saved_s += share.cache_s
+
+
 def _training(ctx: Context) -> Training | None:
     if not ctx.fits:
         return None
     fits = list(ctx.fits.values())
+    shares = [f.together for f in fits if f.together]
     return Training(
+        together=Together(**shares[0]) if shares else None,
         steps=sum(f.steps for f in fits),
         epochs=sum(f.epochs for f in fits),
         stopped="budget" if any(f.stopped == "budget" for f in fits) else "done",

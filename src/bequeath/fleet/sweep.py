@@ -25,6 +25,7 @@ from bequeath.fleet.folder import claim, clean, missing_or_other, ours, reportin
 from bequeath.fleet.gates import Opened, check_deep, references
 from bequeath.fleet.one import Planned, measure_reference, reference_key, share_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
+from bequeath.fleet.together import train_seeds_together
 from bequeath.fleet.units import Unit, drive, plan, units_of
 from bequeath.fleet.width import Jobs
 from bequeath.job.job import Job
@@ -159,6 +160,8 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: Jobs, on: str, consol
     show = None if not console.quiet else False
     units = units_of(waiting, family_of(job.want).first)
     with pool_for(opened, planned, len(units), jobs=jobs, on=on, show=show, say=say) as pool:
+        if on == "local" and pool.width == 1:  # several runs at a time use the cores already
+            train_seeds_together(opened, waiting, deadline, console)
         drive(units, pool, deadline, done=tell, say=say)
 
 

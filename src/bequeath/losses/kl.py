@@ -58,6 +58,6 @@ def _target_or_not(logits: Tensor, y: Tensor) -> Tensor:
 
 def _others(logits: Tensor, y: Tensor) -> Tensor:
     """The logits of the classes other than y: [B, K - 1]."""
-    batch, classes = logits.shape
-    keep = torch.ones_like(logits, dtype=torch.bool).scatter_(1, y[:, None], False)
-    return logits[keep].view(batch, classes - 1)
+    # by position and not by a mask, whose size is data: this can be batched over models
+    others = torch.arange(logits.shape[1] - 1, device=logits.device)
+    return logits.gather(1, others + (others >= y[:, None]))

@@ -13,6 +13,7 @@ from bequeath.blocks.taps import Tap, Taps
 from bequeath.given.words import Speaker, has_parts, in_parts, likeliest
 from bequeath.losses.divergence import TopK, rest_of
 from bequeath.losses.vocabulary import Projected
+from bequeath.signals.flat import asked
 from bequeath.signals.signal import Batch, Signal, Teacher
 from bequeath.signals.sweep import sweep
 
@@ -70,8 +71,11 @@ class LiveTeacher:
                 raise TypeError("features can be read from a model only, not from its answers")
             self._taps = Taps(getattr(self._module, "module", self._module), dict(taps))
 
-    @torch.no_grad()
     def __call__(self, batch: Batch) -> Signal:
+        return asked(self._speak, batch)
+
+    @torch.no_grad()
+    def _speak(self, batch: Batch) -> Signal:
         home = batch["idx"].device
         self._stay_frozen()
         half = AUTOCAST.get(self._precision)

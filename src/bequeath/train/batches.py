@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -70,19 +70,24 @@ class Batches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Any]]:
         """The batches of epoch `number` from batch `start` on."""
+        parts = self.places(number, start)
+        fetched = map(self.data.fetch, parts)
+        for batch in _ahead(self.data, parts) if getattr(self.data, "lazy", False) else fetched:
+            yield self.finish(batch, number)
+
+    def places(self, number: int, start: int = 0) -> list[Tensor]:
+        """The positions int64 [B] of the samples in each batch of `epoch(number, start)`."""
         # On the CPU whatever the device: the order must not depend on where one trains.
         order = torch.randperm(self.n, generator=generator(self.seed, "order", number))
         order = order.to(self.device)
-        parts = [self._part(order, low, high) for low, high in self.bounds[start:]]
-        fetched = map(self.data.fetch, parts)
-        for batch in _ahead(self.data, parts) if getattr(self.data, "lazy", False) else fetched:
-            yield self._finish(batch, number)
+        return [self._part(order, low, high) for low, high in self.bounds[start:]]
 
     def _part(self, order: Tensor, low: int, high: int) -> Tensor:
         n = high - low
         return order[low + n * self.rank // self.world : low + n * (self.rank + 1) // self.world]
 
-    def _finish(self, batch: dict[str, Any], epoch: int) -> dict[str, Any]:
+    def finish(self, batch: dict[str, Any], epoch: int) -> dict[str, Any]:
+        """What `data.fetch` gave, on the device and in the view of the epoch."""
         for key in [k for k, v in batch.items() if isinstance(v, Tensor)]:
             if batch[key].device != self.device:
                 batch[key] = batch[key].to(self.device, non_blocking=True)
@@ -94,6 +99,40 @@ class Batches:
             batch["x"] = augment(batch["x"], batch["idx"], view, seed, self.augment)
             batch["view"] = view
         return batch
+
+
+class BesideOneAnother:
+    """The batches of several runs as one: each run's own order and views, tensors [runs, B, ...].
+
+    sources: of equally many samples and one batch size.
+    """
+
+    def __init__(self, sources: Sequence[Batches]):
+        self.sources = list(sources)
+        first = self.sources[0]
+        known = {getattr(one.data, "hash", "") or id(one.data) for one in self.sources}
+        self._same = len(known) == 1 and first.augment is None
+
+    def __len__(self) -> int:
+        return len(self.sources[0])
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        """As of `Batches`. Values that are no tensors (texts) are those of the first run."""
+        if self._same:  # one look into the data serves all
+            first, runs = self.sources[0], len(self.sources)
+            for places in zip(*(one.places(number, start) for one in self.sources)):
+                batch = first.finish(first.data.fetch(torch.cat(places)), number)
+                for key, value in batch.items():
+                    if isinstance(value, Tensor):
+                        batch[key] = value.unflatten(0, (runs, -1))
+                yield batch
+            return
+        for batches in zip(*(one.epoch(number, start) for one in self.sources)):
+            batch = batches[0]
+            for key, value in batch.items():
+                if isinstance(value, Tensor):
+                    batch[key] = torch.stack([one[key] for one in batches])
+            yield batch
 
 
 def _bounds(n: int, size: int, least: int) -> list[tuple[int, int]]:

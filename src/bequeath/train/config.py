@@ -10,6 +10,8 @@ from bequeath.kernel import units
 
 # for editors and help: a number, or a text with its unit
 Share = Annotated[float, Field(ge=0, lt=1)]
+# Where and how conveniently a result is computed: rounding apart, it does not depend on these.
+INDIFFERENT = {"threads", "checkpoint_every", "cache", "device", "batch_seeds"}
 _DURATION = {"anyOf": [{"type": "number"}, {"type": "string"}], "examples": ["30m"]}
 _SIZE = {"anyOf": [{"type": "integer"}, {"type": "string"}], "examples": ["8GB"]}
 Seconds = Annotated[float, BeforeValidator(units.seconds), WithJsonSchema(_DURATION)]
@@ -123,12 +125,17 @@ class Train(Strict):
     cache: Literal["auto", "on", "off"] = Field(
         default="auto", description="keep the teacher's answers on disk and reuse them"
     )
+    batch_seeds: Literal["auto", "on", "off"] = Field(
+        default="auto",
+        description="train the seeds of a method as one batched model: where it is faster and "
+        "agrees with one by one (auto), wherever it agrees (on), never (off)",
+    )
     checkpoint_every: Seconds = Field(default=60.0, description="time between two checkpoints")
 
     @property
     def identity(self) -> dict[str, Any]:
         """What a result depends on: all but where and how conveniently it is computed."""
-        indifferent = {"threads", "checkpoint_every", "cache", "device"}
+        indifferent = set(INDIFFERENT)
         if not self.compile:  # younger than results that are kept
             indifferent.add("compile")
         return self.model_dump(exclude=indifferent)

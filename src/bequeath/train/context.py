@@ -47,7 +47,8 @@ class Context:
 
     store: the run's own folder, for checkpoints, the log and scratch.
     budget: when to stop; memory: the largest resident memory in bytes; show: progress on the
-    terminal (None: only if there is one); on_stage: who measures what `stage` hands over. `now`
+    terminal (None: only if there is one); on_stage: who measures what `stage` hands over; on_fit:
+    who trains in place of `fit`, called with its arguments. `now`
     tells a step where its fit is; `notes` are facts for the record; `fits` are the results of the
     fits so far, by name; `processes` are those that share the run's gradients.
     """
@@ -64,6 +65,7 @@ class Context:
     fits: dict[str, FitResult] = field(default_factory=dict)
     on_stage: Callable[[str, dict[str, Any]], None] | None = None
     processes: Processes = field(default_factory=launched)
+    on_fit: Callable[..., FitResult] | None = None
 
     def __post_init__(self) -> None:
         self.store = Path(self.store)
@@ -140,7 +142,8 @@ class Context:
         """Train; see `bequeath.train.fit.fit`."""
         from bequeath.train.fit import fit
 
-        return fit(self, trainables, data, step, until=until, name=name, train=train)
+        do = fit if self.on_fit is None else self.on_fit
+        return do(self, trainables, data, step, until=until, name=name, train=train)
 
 
 def pick_device(name: str) -> torch.device:

@@ -10,7 +10,7 @@ checkpoints, and a stop at the first number that is not finite.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from bequeath.train.budget import resident
 from bequeath.train.config import Train
 from bequeath.train.context import Context, Position, settled
 from bequeath.train.failures import explained
-from bequeath.train.gradient import Gradient, check, norm
+from bequeath.train.gradient import Gradient, check, clip_each, norm, norm_of_each
 from bequeath.train.interrupt import Interruption, watch
 from bequeath.train.meter import Meter
 from bequeath.train.progress import Progress
@@ -54,6 +54,8 @@ class FitResult:
 
     steps: optimizer steps; epochs: the passes over the data they made; stopped: "done" or "budget";
     seconds: of training, all sittings together; resumed: steps that were found done already.
+    together: of a fit that was one of several in a batched model, how that went (see
+    `bequeath.train.together`).
     """
 
     steps: int
@@ -61,6 +63,7 @@ class FitResult:
     stopped: str
     seconds: float
     resumed: int = 0
+    together: Mapping[str, Any] | None = None
 
 
 def fit(
@@ -72,6 +75,7 @@ def fit(
     until: Until | None = None,
     name: str = "fit",
     train: Train | None = None,
+    runs: int | None = None,
 ) -> FitResult:
     """Train `trainables` until the end of the schedule or of the budget.
 
@@ -82,6 +86,8 @@ def fit(
         `trainables`. It runs under the precision asked for, and finds the progress in `ctx.now`.
     until, train: in place of the job's settings, for this fit only.
     name: of this fit in a run that has several; a name used before gets a number.
+    runs: how many models are trained side by side. Parameters and batches are [runs, ...], and so
+        are the terms' values; each run has its own gradient, clipping and lines in the log.
 
     A run that was stopped at any instant and is made again goes on from its last checkpoint; on the
     CPU with the same number of threads the result is the same to the last bit.
@@ -94,7 +100,7 @@ def fit(
     parts = {"model": trainables} if isinstance(trainables, nn.Module) else dict(trainables)
     name = _free_name(ctx, name)
     train = settled(train or ctx.train, ctx.device)
-    run = _Fit(ctx, parts, data, step, until or Until(), name, train)
+    run = Fit(ctx, parts, data, step, until or Until(), name, train, runs)
     try:
         if not run.restore():
             with watch() as interruption:
@@ -116,7 +122,7 @@ def _free_name(ctx: Context, name: str) -> str:
     return free
 
 
-class _Container(nn.Module):
+class Container(nn.Module):
     """What is trained, as one module: the only thing that Accelerate is given.
 
     Its forward takes a closure, since a batch passed through the wrappers would be rebuilt by them.
@@ -130,7 +136,7 @@ class _Container(nn.Module):
         return compute()
 
 
-class _Fit:
+class Fit:
     """One fit as it runs. Reads in the order: __init__, restore, loop and what it calls, finish."""
 
     def __init__(
@@ -142,8 +148,10 @@ class _Fit:
         until: Until,
         name: str,
         train: Train,
+        runs: int | None = None,
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
+        self.runs = runs
         self.accelerator = accelerator = ctx.accelerator(train.precision)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
@@ -156,7 +164,7 @@ class _Fit:
         self.log_every = max(1, self.total // _LOG_LINES)
         self.share_every = max(_SHARE_LEAST, self.total // _SHARE_POINTS)
 
-        container = _Container(parts).to(ctx.device)
+        container = Container(parts).to(ctx.device)
         lay_out(container, ctx.device)
         self.compiled = compiled(parts.values()) if train.compile else []
         named = {name: p for name, p in container.named_parameters() if p.requires_grad}
@@ -175,15 +183,17 @@ class _Fit:
         self.optimizer = self.raw_optimizer
         if accelerator.scaler is not None:
             self.optimizer = accelerator.prepare(self.raw_optimizer)
-        self.gradient = Gradient(accelerator, self.model, self.params, train.batch_size, self.world)
+        size, world = train.batch_size, self.world
+        self.gradient = Gradient(accelerator, self.model, self.params, size, world, runs)
         self.meter = Meter(ctx.device, train.precision)
         ctx.now = self.now = Position(0, self.total, 0)
         self.batch = 0  # micro-batches done of this epoch
         self.stopped = "done"
         self.resumed = 0
         self.seconds_before = 0.0
+        self.together: Mapping[str, Any] | None = None
         self.began = self.logged = self.saved = time.monotonic()
-        self.path = ctx.store / "checkpoints" / f"{resume.file_name(name)}.safetensors"
+        self.path = resume.place(ctx.store, name)
         self.fingerprint = resume.fingerprint(
             ctx.seed, name, train, self.total, parts, data, self.world
         )
@@ -204,16 +214,20 @@ class _Fit:
         self.model.train()
         shown = self.ctx.show if self.main else False
         self.progress = Progress(self.name, self.total, self.now.step, shown)
-        going = self.now.step < self.total
-        while going:
+        if self.now.step < self.total:
+            for _ in self.steps():
+                if not self._after_step(interruption):
+                    break
+
+    def steps(self) -> Iterator[None]:
+        """One optimizer step after the other from where the fit is, without end."""
+        while True:
             for batch in self.source.epoch(self.now.epoch, self.batch):
                 self._micro(batch)
                 if self.batch % self.train.accumulate and self.batch < len(self.source):
                     continue
                 self._update()
-                going = self._after_step(interruption)
-                if not going:
-                    break
+                yield
 
     def _micro(self, batch: dict[str, Any]) -> None:
         """Forward and backward of one micro-batch."""
@@ -221,10 +235,10 @@ class _Fit:
         if inside == 0:
             rest = len(self.source) - self.batch
             self.gradient.start(min(self.train.accumulate, rest))
-        with explained(len(batch["idx"])), self.gradient.context():
-            terms = check(self.model(partial(self.compute, batch)))
+        with explained(batch["idx"].shape[-1]), self.gradient.context():
+            terms = check(self.model(partial(self.compute, batch)), self.runs)
             if inside == 0 and self.now.step % self.share_every == 0 and len(terms) > 1:
-                self.meter.balance = self.gradient.balance(terms)
+                self.meter.balance = self.gradient.balances(terms)
             self.gradient.add(terms)
         self.meter.terms(self.now.step + 1, batch["idx"], terms)
         self.batch += 1
@@ -249,6 +263,9 @@ class _Fit:
 
     def _clip(self) -> Tensor | None:
         """Clip the gradient; its norm before that. None where only the loss scaler knows it."""
+        if self.runs is not None:
+            have = [p.grad for p in self.params if p.grad is not None]
+            return clip_each(have, self.train.clip) if self.train.clip else norm_of_each(have)
         if self.train.clip is not None:
             return self.accelerator.clip_grad_norm_(self.params, self.train.clip)
         if self.train.precision == "fp16":
@@ -293,16 +310,18 @@ class _Fit:
         means = self.meter.means(self._sum if self.world > 1 else None)
         self._show(now)
         resting = max(now - self.logged, 1e-9)
-        line: dict[str, Any] = {} if self.name == "fit" else {"fit": self.name}
-        line |= {
-            "step": self.now.step,
-            "epoch": round(self.now.step / self.per_epoch, 4),
-            "seconds": round(self._seconds(now), 3),
-            "lr": self.lr,
-            **self.meter.line(means),
-            "throughput": round(self.meter.samples * self.world / resting, 1),
-        }
-        self.ctx.log(line)
+        for run in [None] if self.runs is None else range(self.runs):
+            line: dict[str, Any] = {} if run is None else {"run": run}
+            line |= {} if self.name == "fit" else {"fit": self.name}
+            line |= {
+                "step": self.now.step,
+                "epoch": round(self.now.step / self.per_epoch, 4),
+                "seconds": round(self._seconds(now) / (self.runs or 1), 3),  # its share
+                "lr": self.lr,
+                **self.meter.line(means, run),
+                "throughput": round(self.meter.samples * self.world / resting, 1),
+            }
+            self.ctx.log(line)
         self.meter.reset()
         self.logged = now
         limit = self.ctx.memory
@@ -313,9 +332,11 @@ class _Fit:
 
     def _show(self, now: float) -> None:
         if self.progress is not None:
-            means = self.meter.means()
+            means, shares = self.meter.means(), self.meter.balance[0].shares
+            if self.runs is not None:
+                means, shares = {name: float(v.mean()) for name, v in means.items()}, {}
             rate = self.meter.samples * self.world / max(now - self.logged, 1e-9)
-            self.progress.show(self.now.step, rate, means, self.meter.balance.shares)
+            self.progress.show(self.now.step, rate, means, shares)
 
     def _seconds(self, now: float) -> float:
         return self.seconds_before + now - self.began
@@ -339,7 +360,8 @@ class _Fit:
     def result(self) -> FitResult:
         seconds = self._seconds(self.saved)
         epochs = self.now.step / self.per_epoch
-        return FitResult(self.now.step, epochs, self.stopped, seconds, self.resumed)
+        done, how = self.resumed, self.together
+        return FitResult(self.now.step, epochs, self.stopped, seconds, done, how)
 
     def close(self) -> None:
         if self.progress is not None:

@@ -29,8 +29,12 @@ def normalised(term: Term, count: float | Tensor | None = None) -> Tensor | None
     return value
 
 
-def check(terms: Any) -> Mapping[str, Term]:
-    """What a step returned, if it is what a step returns; RunError T604 otherwise."""
+def check(terms: Any, runs: int | None = None) -> Mapping[str, Term]:
+    """What a step returned, if it is what a step returns; RunError T604 otherwise.
+
+    runs: of a step of several runs at once, whose values are [runs].
+    """
+    shape = () if runs is None else (runs,)
     counts: dict[str, float] = {}
     wrong = "nothing" if not terms else ""
     if not isinstance(terms, Mapping):
@@ -38,7 +42,7 @@ def check(terms: Any) -> Mapping[str, Term]:
     for name, term in terms.items() if not wrong else ():
         if not isinstance(term, Term):
             wrong = f"a {type(term).__name__} as `{name}`"
-        elif term.value.dim() != 0:
+        elif term.value.shape != shape:
             wrong = f"a value of shape {list(term.value.shape)} in term `{name}`"
         elif not isinstance(term.count, Tensor) and counts.setdefault(term.over, term.count) != (
             term.count
@@ -74,6 +78,21 @@ class Balance:
     cosines: dict[str, float] = field(default_factory=dict)
 
 
+def norm_of_each(tensors: list[Tensor]) -> Tensor:
+    """The L2 norm of all of them together for each run: tensors [runs, ...] -> [runs]."""
+    norms = [torch.linalg.vector_norm(t.reshape(len(t), -1), dim=1) for t in tensors]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def clip_each(tensors: list[Tensor], most: float) -> Tensor:
+    """`clip_grad_norm_` for each run by itself: gradients [runs, ...]; -> their norms before."""
+    norms = norm_of_each(tensors)
+    factors = (most / (norms + 1e-6)).clamp(max=1.0)
+    for t in tensors:
+        t.mul_(factors.view(-1, *[1] * (t.dim() - 1)))
+    return norms
+
+
 class Gradient:
     """Fills `.grad` of `params` for one optimizer step from the terms of its micro-batches.
 
@@ -90,7 +109,10 @@ class Gradient:
         params: Sequence[nn.Parameter],
         size: int,
         world: int = 1,
+        runs: int | None = None,
     ):
+        """size: of a micro-batch. runs: of parameters [runs, ...], one run's in each row."""
+        self.runs = runs
         self.accelerator, self.model, self.params = accelerator, model, list(params)
         self.world = world
         # Keeps un-normalised sums near their mean (float16 ends at 65504). A power of two: exact.
@@ -143,32 +165,27 @@ class Gradient:
                 p.grad = g if p.grad is None else p.grad.add_(g)
         self._buffers = {}
 
-    def balance(self, terms: Mapping[str, Term]) -> Balance:
-        """How the terms stand to each other, from this micro-batch alone.
+    def balances(self, terms: Mapping[str, Term]) -> list[Balance]:
+        """How the terms stand to each other, from this micro-batch alone; one for each run.
 
         Call before `add`: it leaves the graph, the gradients and the random streams untouched.
         """
-        norms: dict[str, float] = {}
         grads: dict[str, Sequence[Tensor | None]] = {}
         for name, term in terms.items():
             loss = normalised(term)
-            norms[name] = 0.0
             if loss is None or not loss.requires_grad:
                 continue
+            loss = loss.sum() if loss.dim() else loss
             found = torch.autograd.grad(loss, self.params, retain_graph=True, allow_unused=True)
-            have = [g for g in found if g is not None]
-            if have:
-                norms[name], grads[name] = float(norm(have)), found
-        total = sum(norms.values())
-        if not 0 < total < math.inf:
-            return Balance()
-        shares = {name: value / total for name, value in norms.items()}
-        cosines = {
-            f"{a} & {b}": _dot(grads[a], grads[b]) / (norms[a] * norms[b])
-            for a, b in itertools.combinations(grads, 2)
-            if norms[a] and norms[b]
-        }
-        return Balance(shares, cosines)
+            if any(g is not None for g in found):
+                grads[name] = found
+        if self.runs is None:
+            return [_balance(list(terms), grads)]
+        return [
+            _balance(list(terms), {n: [g if g is None else g[k] for g in of] for n, of in rows})
+            for rows in [grads.items()]
+            for k in range(self.runs)
+        ]
 
     def _loss(self, terms: Mapping[str, Term]) -> Tensor:
         totals: dict[str, Tensor] = {}
@@ -198,6 +215,8 @@ class Gradient:
                 remedies=("compute the loss from the output of the model that is trained",),
             )
             raise RunError(problem)
+        # of several runs: what one has trained no other's loss depends on, so their sum does
+        loss = loss.sum() if loss.dim() else loss
         self.accelerator.backward(loss, retain_graph=retain_graph)
 
     def _swap_in(self, over: str | None) -> None:
@@ -219,6 +238,22 @@ class Gradient:
             pieces = flat.split([g.numel() for g in grads])
             self._buffers[over] = [a.view_as(g) for a, g in zip(pieces, grads)]
         return {over: sum(counts.get(over, 0.0) for counts in everyone) for over in names}
+
+
+def _balance(names: Sequence[str], grads: Mapping[str, Sequence[Tensor | None]]) -> Balance:
+    norms = dict.fromkeys(names, 0.0)
+    for name, found in grads.items():
+        norms[name] = float(norm([g for g in found if g is not None]))
+    total = sum(norms.values())
+    if not 0 < total < math.inf:
+        return Balance()
+    shares = {name: value / total for name, value in norms.items()}
+    cosines = {
+        f"{a} & {b}": _dot(grads[a], grads[b]) / (norms[a] * norms[b])
+        for a, b in itertools.combinations(grads, 2)
+        if norms[a] and norms[b]
+    }
+    return Balance(shares, cosines)
 
 
 def _dot(a: Sequence[Tensor | None], b: Sequence[Tensor | None]) -> float:

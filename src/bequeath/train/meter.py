@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,16 +24,18 @@ class Meter:
     On the CPU every number is looked at before the optimizer uses it. On an accelerator looking
     would make the host wait, so numbers are kept there and looked at every sixteen steps; the error
     still names the first bad step.
+
+    Of several runs at once every value is [runs], and so are the means.
     """
 
     def __init__(self, device: torch.device, precision: str):
         self.device = device
         self.lag = 1 if device.type == "cpu" else _DEVICE_LAG
         self.scaled = precision == "fp16"
-        self.sums: dict[str, list[float]] = {}
+        self.sums: dict[str, list[Any]] = {}
         self.samples = 0
-        self.norm: float | None = None
-        self.balance = Balance()
+        self.norm: Any = None
+        self.balance = [Balance()]  # of each run
         self._waiting: list[tuple[int, Tensor, str, Tensor, float | Tensor, float | Tensor]] = []
         self._idx: list[Tensor] = []
         self._steps = 0
@@ -62,17 +65,17 @@ class Meter:
             return
         values = _numbers([value for _, _, _, value, _, _ in waiting])
         for (step, idx, name, _, count, weight), value in zip(waiting, values):
-            if not math.isfinite(value) and not (self.scaled and not name):
+            if not _finite(value) and not (self.scaled and not name):
                 raise RunError(_problem(step, idx, name, value))
             if name:
                 sums = self.sums.setdefault(name, [0.0, 0.0, 1.0])
-                sums[0] += value
-                sums[1] += float(count)
-                sums[2] = float(weight)
+                sums[0] = sums[0] + value
+                sums[1] = sums[1] + _number(count)
+                sums[2] = _number(weight)
             else:
                 self.norm = value
 
-    def means(self, add: Callable[[Tensor], Tensor] | None = None) -> dict[str, float]:
+    def means(self, add: Callable[[Tensor], Tensor] | None = None) -> dict[str, Any]:
         """Mean of each term since the last `reset`. add: sums a tensor over all processes."""
         self.flush()
         names = sorted(self.sums)
@@ -81,41 +84,79 @@ class Meter:
             table = torch.tensor(rows, device=self.device, dtype=torch.float64)
             for name, (value, count) in zip(names, add(table).tolist()):
                 self.sums[name][:2] = [value, count]
-        return {name: s[0] / s[1] if s[1] else 0.0 for name, s in self.sums.items()}
+        return {name: _ratio(s[0], s[1]) for name, s in self.sums.items()}
 
-    def line(self, means: Mapping[str, float]) -> dict[str, Any]:
-        """The part of a log line that the meter knows."""
-        loss = sum(self.sums[name][2] * mean for name, mean in means.items())
-        terms: dict[str, dict[str, float]] = {name: {"value": mean} for name, mean in means.items()}
-        for name, share in self.balance.shares.items():
+    def line(self, means: Mapping[str, Any], run: int | None = None) -> dict[str, Any]:
+        """The part of a log line that the meter knows. run: of which of several runs."""
+        own = {name: _of(mean, run) for name, mean in means.items()}
+        loss = sum(_of(self.sums[name][2], run) * mean for name, mean in own.items())
+        terms: dict[str, dict[str, float]] = {name: {"value": mean} for name, mean in own.items()}
+        balance = self.balance[(run or 0) % len(self.balance)]
+        for name, share in balance.shares.items():
             if name in terms:
                 terms[name]["share"] = share
         line: dict[str, Any] = {"loss": loss, "terms": terms}
-        if self.balance.cosines:
-            line["cosines"] = self.balance.cosines
-        if self.norm is not None and math.isfinite(self.norm):
-            line["grad_norm"] = self.norm
+        if balance.cosines:
+            line["cosines"] = balance.cosines
+        if self.norm is not None and math.isfinite(_of(self.norm, run)):
+            line["grad_norm"] = _of(self.norm, run)
         return line
 
     def reset(self) -> None:
-        self.sums, self.samples, self.balance = {}, 0, Balance()
+        self.sums, self.samples, self.balance = {}, 0, [Balance()]
 
     def state(self) -> dict[str, Any]:
         self.flush()
-        return {"sums": self.sums, "samples": self.samples, "balance": asdict(self.balance)}
+        sums = {name: [_listed(v) for v in s] for name, s in self.sums.items()}
+        balance = [asdict(one) for one in self.balance]
+        return {"sums": sums, "samples": self.samples, "balance": balance}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        self.sums, self.samples = dict(state["sums"]), state["samples"]
-        self.balance = Balance(**state["balance"])
+        self.sums = {name: [_unlisted(v) for v in s] for name, s in state["sums"].items()}
+        self.samples = state["samples"]
+        self.balance = [Balance(**one) for one in state["balance"]]
 
 
-def _numbers(values: list[Tensor]) -> list[float]:
-    if values[0].device.type == "cpu":
-        return [value.item() for value in values]
-    return torch.stack([value.float() for value in values]).tolist()
+def _numbers(values: list[Tensor]) -> list[Any]:
+    """Each as a number, or as an array [runs]; from another device in one transfer."""
+    if values[0].device.type != "cpu":
+        sizes = [value.numel() for value in values]
+        flat = torch.cat([value.reshape(-1).float() for value in values]).cpu()
+        values = [part.view(v.shape) for part, v in zip(flat.split(sizes), values)]
+    return [value.item() if value.dim() == 0 else value.double().numpy() for value in values]
 
 
-def _problem(step: int, idx: Tensor, name: str, value: float) -> Problem:
+def _number(value: float | Tensor) -> Any:
+    if isinstance(value, Tensor) and value.dim():
+        return value.detach().cpu().double().numpy()
+    return float(value)
+
+
+def _finite(value: Any) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else bool(np.isfinite(value).all())
+
+
+def _ratio(value: Any, count: Any) -> Any:
+    if isinstance(count, float):
+        return value / count if count else np.zeros(value.shape) if np.ndim(value) else 0.0
+    return np.divide(value, count, out=np.zeros_like(count), where=count > 0)
+
+
+def _of(value: Any, run: int | None) -> float:
+    """The number of one run."""
+    return float(value[run]) if isinstance(value, np.ndarray) else value
+
+
+def _listed(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def _unlisted(value: Any) -> Any:
+    return np.array(value) if isinstance(value, list) else value
+
+
+def _problem(step: int, idx: Tensor, name: str, value: Any) -> Problem:
+    idx = idx.reshape(-1)
     ids = idx[:10].tolist()
     more = f" and {idx.numel() - 10} more" if idx.numel() > 10 else ""
     notes = (f"samples of the batch (`idx`): {', '.join(map(str, ids))}{more}",)

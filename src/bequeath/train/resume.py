@@ -13,18 +13,20 @@ from torch import nn
 
 from bequeath.kernel.files import canonical, digest
 from bequeath.train import checkpoint, seeds
-from bequeath.train.config import Train
+from bequeath.train.config import INDIFFERENT, Train
 
 if TYPE_CHECKING:
-    from bequeath.train.fit import _Fit
-
-# What may differ between two sittings of one run without changing what it computes.
-_INDIFFERENT = {"checkpoint_every", "device", "threads", "cache"}
+    from bequeath.train.fit import Fit
 
 
 def file_name(name: str) -> str:
     """The name of a fit as part of a file name."""
     return name if re.fullmatch(r"[A-Za-z0-9_-]{1,80}", name) else digest(name)
+
+
+def place(store: Path, name: str) -> Path:
+    """Where the checkpoint of a fit lies in its run's folder."""
+    return store / "checkpoints" / f"{file_name(name)}.safetensors"
 
 
 def fingerprint(
@@ -42,14 +44,14 @@ def fingerprint(
         for part, module in parts.items()
         for key, tensor in [*module.named_parameters(), *module.named_buffers()]
     ]
-    settings = train.model_dump(mode="json", exclude=_INDIFFERENT)
+    settings = train.model_dump(mode="json", exclude=INDIFFERENT)
     about = [seed, name, settings, total, shapes, len(data), str(getattr(data, "hash", ""))]
     if world > 1:  # it shares out the data: another number of processes has other batches
         about.append(world)
     return digest(canonical(about))
 
 
-def shared(run: _Fit) -> dict[str, Any] | None:
+def shared(run: Fit) -> dict[str, Any] | None:
     """The checkpoint, if there is one: the main process reads it for all."""
     state = read(run.path, run.fingerprint) if run.main else None
     if run.world == 1:
@@ -80,7 +82,7 @@ def read(path: Path, expected: str) -> dict[str, Any] | None:
     return state
 
 
-def align(run: _Fit) -> None:
+def align(run: Fit) -> None:
     """After a fit all processes draw what the main one draws: they had streams of their own."""
     if run.world > 1:
         from accelerate.utils import broadcast_object_list
@@ -96,7 +98,7 @@ def align(run: _Fit) -> None:
                 torch.cuda.set_rng_state(cuda)
 
 
-def take(run: _Fit, done: bool, seconds: float) -> dict[str, Any]:
+def take(run: Fit, done: bool, seconds: float) -> dict[str, Any]:
     """The state of a fit between two steps. A finished one needs no optimizer any more."""
     own = seeds.capture()
     everyone = [own]
@@ -129,13 +131,14 @@ def take(run: _Fit, done: bool, seconds: float) -> dict[str, Any]:
     return state
 
 
-def put(run: _Fit, state: Mapping[str, Any]) -> None:
+def put(run: Fit, state: Mapping[str, Any]) -> None:
     """Bring a fit to a state that `take` took."""
     for name, part in run.parts.items():
         part.load_state_dict(state["trainables"][name])
     run.now.step = run.resumed = state["step"]
     run.now.epoch, run.batch = state["epoch"], state["batch"]
     run.stopped, run.seconds_before = state["stopped"], state["seconds"]
+    run.together = state.get("together")
     run.ctx.restore_log(state["log"])
     if not state["done"]:
         run.raw_optimizer.load_state_dict(state["optimizer"])

@@ -92,6 +92,18 @@ CODES = {
         "Leave `train.compile` away: it changes the time, and not what is learnt but for rounding "
         "and the random draws of dropout.",
     ),
+    "T615": Code(
+        "seeds that cannot be batched",
+        "`train.batch_seeds: on` asks for the seeds of a method as one batched model. Its training "
+        "step cannot be batched, or a seed's gradient is another when it is.",
+        "Set `train.batch_seeds: auto`: such methods then train one seed after the other.",
+    ),
+    "T616": Code(
+        "a seed that asks for no training",
+        "The seeds of a method were to be trained as one model, and one of them ended without "
+        "training. They are made one by one.",
+        "Nothing: it is a remark, and no run fails by it.",
+    ),
     "T620": Code(
         "a method handed back nothing",
         "A method of this family returns its model under a fixed role, and this one did not.",
