@@ -25,7 +25,7 @@ from bequeath.fleet.folder import LOCK
 from bequeath.train.budget import peak_resident, reset_peak, resident
 
 CPU = 5.0  # seconds a case may take; the child is killed a little later
-WALL = 30.0
+WALL = 90.0  # a busy machine is no hang
 GROWTH = 300_000_000  # bytes of memory a case may add
 SPACE = 6 << 30  # bytes of addresses it may ask for: beyond that, an allocation fails
 NOBODY = 65534
