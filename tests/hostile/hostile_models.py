@@ -136,9 +136,9 @@ def pickle_file(data: bytes) -> make.Make:
 
 
 def _big_zip(folder: Path) -> None:
-    """A torch file whose storage is 2 GB of zeros, packed into 2 MB."""
+    """A torch file whose storage is 500 MB of zeros, packed into 2 MB."""
     path = folder / "teacher.safetensors"
-    size = 2_000_000_000
+    size = 500_000_000
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as new:
         file = io.BytesIO()
         torch.save({"a": torch.zeros(4, dtype=torch.uint8)}, file)
@@ -159,7 +159,7 @@ def _many_members(folder: Path) -> None:
 
 
 PICKLES = [
-    weights("pt-bomb", "a torch file of 2 MB that unpacks to 2 GB", "M302", _big_zip),
+    weights("pt-bomb", "a torch file of 2 MB that unpacks to 500 MB", "M302", _big_zip),
     weights("pt-bytearray", "a pickle that asks for 8 GB", "M303",
             pickle_file(calls("__builtin__ bytearray", 8_000_000_000))),
     weights("pt-eval", "a pickle that calls eval", "M303",
