@@ -66,7 +66,7 @@ class BoundModel(nn.Module):
         self.beside: tuple[Callable[[Path], str], ...] = ()
 
     def forward(self, batch: Mapping[str, Any]) -> Tensor:
-        """`x` or `text` of a batch -> logits, on the module's device.
+        """`x`, `text` or `tokens` of a batch -> logits, on the module's device.
 
         [B, K]; of a language model (`facts.per_token`) [B, T, K], at each token for the next.
         """
@@ -125,7 +125,10 @@ class BoundModel(nn.Module):
 
 def _for_each(batch: Mapping[str, Any], logits: Tensor) -> Tensor:
     """The logits, one row a sample: a model of the user's may answer anything."""
-    shown = len(batch["x"] if "x" in batch else batch["text"])
+    if "tokens" in batch:  # what a model has said is not text yet
+        shown = len(batch["tokens"]["input_ids"])
+    else:
+        shown = len(batch["x"] if "x" in batch else batch["text"])
     if not logits.ndim or len(logits) != shown:
         message = f"the model answers {list(logits.shape)} where it was shown {shown} samples"
         raise RunError(Problem("T690", message))
