@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+from bequeath.terminal import (
+    close_stdout,
+    complain,
+    done,
+    print_json,
+    print_problem,
+    print_rich,
+)
 
 if TYPE_CHECKING:
     from bequeath.job.job import Job
@@ -92,9 +100,9 @@ def run(
     hush()
     from bequeath.fleet import run_job
 
-    done = run_job(loaded, fresh=fresh, jobs=at_a_time, on=on, quiet=quiet)
+    out = run_job(loaded, fresh=fresh, jobs=at_a_time, on=on, quiet=quiet)
     if launched().main:
-        _done(done)
+        done(out)
 
 
 @app.command()
@@ -119,10 +127,10 @@ def check(
     except JobError as error:
         if not as_json:
             raise
-        _print_json({"problems": [problem.to_dict() for problem in error.problems]})
+        print_json({"problems": [problem.to_dict() for problem in error.problems]})
         raise typer.Exit(error.exit_code) from None
     if as_json:
-        _print_json({"problems": []})
+        print_json({"problems": []})
     else:
         from bequeath.kernel.errors import visible
 
@@ -146,7 +154,7 @@ def show(
 
     resolved = resolve(load_document(job, overrides or []), allow_code=allow_code)
     if as_json:
-        _print_json(resolved.to_dict())
+        print_json(resolved.to_dict())
     else:
         typer.echo(resolved.to_yaml(origins=True), nl=False)
 
@@ -157,7 +165,7 @@ def schema(want: Want = None) -> None:
     from bequeath.job.schema import job_schema
 
     _known_family(want)
-    _print_json(job_schema(want))
+    print_json(job_schema(want))
 
 
 @app.command(name="list")
@@ -174,7 +182,7 @@ def list_(want: Want = None, as_json: AsJson = False) -> None:
         return
     from bequeath.job.screen import method_table
 
-    _print(method_table(methods))
+    print_rich(method_table(methods))
 
 
 @app.command()
@@ -187,7 +195,7 @@ def suggest(
     found = suggest_methods(job, overrides or [], allow_code=allow_code)
     past = _past_verdicts()
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "want": one.method.want,
@@ -205,7 +213,7 @@ def suggest(
         return
     from bequeath.job.screen import suggestion_table
 
-    _print(suggestion_table(found, past))
+    print_rich(suggestion_table(found, past))
 
 
 @app.command()
@@ -219,9 +227,9 @@ def explain(
     try:
         found = tell.topic(topic)
     except LookupError as error:
-        _complain(str(error.args[0]))
+        complain(str(error.args[0]))
         raise typer.Exit(2) from None
-    _print(topic_page(found))
+    print_rich(topic_page(found))
 
 
 @app.command()
@@ -229,7 +237,7 @@ def report(out: Annotated[Path, typer.Argument(metavar="OUT", help="A job's fold
     """Make the report of a finished job again."""
     from bequeath.fleet import render_report
 
-    _done(render_report(out))
+    done(render_report(out))
 
 
 @app.command()
@@ -242,11 +250,11 @@ def doctor(
 
     found = diagnose(out)
     if as_json:
-        _print_json([finding.model_dump(mode="json") for finding in found])
+        print_json([finding.model_dump(mode="json") for finding in found])
         return
     from bequeath.job.screen import finding_list
 
-    _print(finding_list(found))
+    print_rich(finding_list(found))
 
 
 @app.command()
@@ -269,7 +277,7 @@ def demo(out: Out = None) -> None:
     """Distil a small model on data that is here, in about a minute."""
     from bequeath.fleet import demo as run_demo
 
-    _done(run_demo(out or Path("bequeath-demo")))
+    done(run_demo(out or Path("bequeath-demo")))
 
 
 @app.command()
@@ -283,7 +291,7 @@ def cache(
 
     if clear:
         answers.clear(key)
-    _print(cache_table(answers.contents()))
+    print_rich(cache_table(answers.contents()))
 
 
 def run_cli(arguments: Sequence[str]) -> int:
@@ -295,25 +303,25 @@ def run_cli(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else 0
     except JobError as error:
         for problem in error.problems[:MOST]:
-            _print_problem(problem)
+            print_problem(problem)
         count = len(error.problems)
         if count > 1:
             shown = f"; the first {MOST} are above" if count > MOST else ""
-            _complain(f"{count} problems{shown}")
+            complain(f"{count} problems{shown}")
         return error.exit_code
     except RunError as error:
-        _print_problem(error.problem)
+        print_problem(error.problem)
         return error.exit_code
     except Spoken as error:
         return error.exit_code
     except BequeathError as error:
-        _complain(str(error))
+        complain(str(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; run the same command again to go on")
+        complain("interrupted; run the same command again to go on")
         return 130
     except BrokenPipeError:
-        _close_stdout()
+        close_stdout()
         return 0
     except Exception as error:
         return _usage(error)
@@ -360,56 +368,5 @@ def _known_family(want: str | None) -> None:
         raise typer.BadParameter(f"there is no family `{want}`; {one_of(want, families())}")
 
 
-def _done(result: Any) -> None:
-    from bequeath.kernel.errors import visible
-
-    if result is not None:
-        typer.echo(visible(str(result)))
-
-
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def _print(renderable: Any) -> None:
-    from rich.console import Console
-
-    Console(markup=False, highlight=False).print(renderable)
-
-
-def _complain(text: str) -> None:
-    if _speaks():
-        typer.echo(f"bequeath: {text}", err=True)
-
-
-def _speaks() -> bool:
-    """Of several processes that a launcher started one on each machine says what is wrong."""
-    from bequeath.train.processes import speaks
-
-    return speaks()
-
-
-def _print_problem(problem: Any) -> None:
-    from bequeath.kernel.errors import render
-
-    if not _speaks():
-        return
-    if not sys.stderr.isatty():
-        typer.echo(f"{render(problem)}\n", err=True)
-        return
-    from rich.console import Console
-
-    from bequeath.job.screen import coloured
-
-    Console(stderr=True, highlight=False).print(coloured(problem), soft_wrap=True)
-
-
-def _close_stdout() -> None:
-    """The reader is gone (`| head`): do not let the interpreter complain when it flushes."""
-    import os
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
