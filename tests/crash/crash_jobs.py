@@ -160,7 +160,7 @@ def _timeless(value: Any) -> Any:
     for key, one in value.items():
         if key in FIXED:
             kept[key] = FIXED[key]
-        elif key in COST or key in CLOCK or key.endswith("_seconds"):
+        elif key in COST or key in CLOCK or "_seconds" in key:
             continue
         else:
             kept[key] = _timeless(one)
