@@ -32,7 +32,7 @@ def codes(error: JobError) -> list[str]:
 
 def test_the_folder_is_complete(made):
     assert {p.name for p in made.iterdir()} == {
-        ".bequeath",
+        ".bequeath", ".bequeath-lock", ".bequeath-report-lock",
         "MODEL_CARD.md", "job.yaml", "references", "report.html", "report.json", "runs",
     }  # fmt: skip
     assert runs(made) == {"kd/seed-0", "ce/seed-0"}

@@ -21,6 +21,7 @@ from pathlib import Path
 import bad_files as make
 
 from bequeath.cli import run_cli
+from bequeath.fleet.folder import REPORT_LOCK
 from bequeath.train.budget import peak_resident, reset_peak, resident
 
 CPU = 5.0  # seconds a case may take; the child is killed a little later
@@ -167,6 +168,7 @@ def faults(case: Case, answer: Answer, before: dict, after: dict) -> list[str]:
         parts = [name for name in kept if name.endswith(".part")]
         found += [f"left behind: {name}" for name in parts]
         after = {name: fact for name, fact in after.items() if name not in (*kept, "out")}
+        after = {name: fact for name, fact in after.items() if not name.endswith(REPORT_LOCK)}
     if after != before:
         changed = sorted({*after.items()} ^ {*before.items()})
         found.append(f"changed on disk: {[name for name, _ in changed][:5]}")

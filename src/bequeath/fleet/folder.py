@@ -14,12 +14,11 @@ from safetensors import SafetensorError
 
 from bequeath.evidence.record import RECORD_FILE, load_record
 from bequeath.kernel.errors import JobError, Problem, RunError
-from bequeath.kernel.files import is_part, leftovers, remove
+from bequeath.kernel.files import NO_ROOM, is_part, leftovers, remove
 
 LOCK = ".bequeath-lock"
 MARK = ".bequeath"  # says that the folder is ours; names like `runs` do not, anybody has those
 REPORT_LOCK = ".bequeath-report-lock"
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Everything a job leaves in its folder; `--fresh` removes these and nothing else.
 OURS = (
     "runs",

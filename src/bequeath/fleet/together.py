@@ -33,6 +33,7 @@ from bequeath.train.seeds import derive
 from bequeath.train.together import Asked, Verdict
 
 _VERDICT = "verdict.json"
+HELD = "a seed that waits for the others"  # the name of its thread
 
 
 def train_seeds_together(
@@ -210,7 +211,7 @@ class _Held:
         self._error: BaseException | None = None
         self._there, self._free = threading.Event(), threading.Event()
         about = (opened, planned, deadline)
-        self._thread = threading.Thread(target=self._work, args=about, daemon=True)
+        self._thread = threading.Thread(target=self._work, args=about, daemon=True, name=HELD)
 
     def work(self) -> None:
         """Let it work until it asks or ends. Raises what it raised."""

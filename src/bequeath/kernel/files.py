@@ -21,6 +21,8 @@ from typing import IO, Any
 from bequeath.kernel.units import show_size
 
 PIECE = 1 << 20  # bytes read at once
+# What the system says when a disk does not take what is written, whoever writes.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from bequeath.kernel.errors import BequeathError, JobError, JobPath, Place, Problem, RunError
+from bequeath.kernel.files import NO_ROOM
 
 RAISED = (Exception, SystemExit)
 # What `ast.parse` makes of a file that is no Python, or Python nested without end.
@@ -24,14 +25,15 @@ UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError, OSError)
 def located(kind: type[JobError] | type[RunError]) -> Iterator[None]:
     """In place of what the user's code raises in the block: T690 at its line.
 
-    What comes from bequeath or from a library alone goes on as it is.
+    What comes from bequeath or from a library alone, and a full disk, goes on as it is.
     """
     try:
         yield
     except BequeathError:
         raise
     except RAISED as error:
-        if (place := place_of(error)) is None:
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if full or (place := place_of(error)) is None:
             raise
         problem = Problem("T690", "the job's own code failed", label=said(error), place=place)
         raise kind(problem) from error

@@ -230,7 +230,7 @@ def _run_cells(record: RunRecord, measure: Measure | None) -> list[Cell]:
         Cell(NOTHING if train is None else f"{train.steps:,}"),
         Cell(NOTHING if train is None else train.stopped),
         Cell(show_seconds(record.cost.wall_s)),
-        Cell(NOTHING if record.model is None else record.model.hash[:12]),
+        Cell(NOTHING if record.model is None else clean(record.model.hash[:12])),
         Cell(clean(record.run.method) + ("" if settings == NOTHING else f": {settings}")),
     ]
 

@@ -45,7 +45,7 @@ def times(ratio: float) -> str:
 def flat(value: Any) -> str:
     """Nested settings on one line: `temperature 4.0, weight 0.9`."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{key} {flat(item)}" for key, item in value.items()) or "–"
+        return ", ".join(f"{clean(str(key))} {flat(item)}" for key, item in value.items()) or "–"
     if isinstance(value, list | tuple):
         return " ".join(flat(item) for item in value) or "–"
     return clean(str(value))
