@@ -11,8 +11,9 @@ bequeath's own libraries. Every comparison is a benchmark of this folder in a pr
 which the arms take turns; what it says in full is kept in the JSON beside the rows of the table.
 
 The whole takes about an hour on two cores, 26 GB of disk and 14 GB of memory; `--short` takes ten
-minutes and says less (one round, small models). Nothing else should run meanwhile: the load at the
-beginning and at the end is in the JSON. `scripts/docs --pages` makes docs/reference/peers.md of it.
+minutes and says less (one round, small models). `--only` does some parts anew and keeps the others
+of the JSON. Nothing else should run meanwhile: the load at each part's end is in the JSON.
+`scripts/docs --pages` makes docs/reference/peers.md of it.
 
 A row says how many times bequeath is better than the peer, with the least and the most of the
 rounds, and what share of the limit it reaches. Exit code 1 where a benchmark failed or a peer won.
@@ -36,6 +37,8 @@ from typing import Any
 from _measure import ROOT, disk, facts
 from _rows import HEAD, Row, link_rows, loop_rows, merge_rows, ranking_rows, start_rows, train_rows
 
+from bequeath.kernel.files import write_json
+
 PINS = {"torchdistill": "1.1.5", "mergekit": "0.1.5"}
 SHARED = ("torch", "torchvision")
 HERE = Path(__file__).resolve().parent
@@ -43,12 +46,10 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> int:
     given = arguments()
-    found: dict[str, Any] = {"short": given.short, "facts": facts(("torch", "numpy", "pykeen"))}
-    found |= {"peers": dict(PINS), "rows": [], "raw": {}}
-    failed = []
+    parts, failed = kept(given), []
     for name in given.only:
-        began = time.monotonic()
         print(f"== {name}", flush=True)
+        about, began = facts(("torch", "numpy", "pykeen")), time.monotonic()
         try:
             with tempfile.TemporaryDirectory(dir=given.folder) as folder:
                 rows, raw = PARTS[name](given, Path(folder))
@@ -56,16 +57,26 @@ def main() -> int:
             failed.append(name)
             print(error, file=sys.stderr)
             continue
-        found["rows"] += [row.told() for row in rows]
-        found["raw"][name] = {"minutes": (time.monotonic() - began) / 60, **raw}
-    found["facts"]["load_after"] = list(os.getloadavg())
-    show(found["rows"])
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    lost = [row["what"] for row in found["rows"] if (row["ratio"] or 1.0) < 1.0]
+        about["load_after"] = list(os.getloadavg())
+        told = {"minutes": (time.monotonic() - began) / 60, "short": given.short, "facts": about}
+        parts[name] = {**told, "rows": [row.told() for row in rows], "raw": raw}
+        if given.json:
+            whole = {"peers": dict(PINS), "parts": {n: parts[n] for n in PARTS if n in parts}}
+            write_json(given.json, whole)
+    rows = [row for name in PARTS if name in parts for row in parts[name]["rows"]]
+    show(rows)
+    lost = [row["what"] for row in rows if (row["ratio"] or 1.0) < 1.0]
     for what in lost:
         print(f"the peer wins: {what}")
     return int(bool(failed or lost))
+
+
+def kept(given: argparse.Namespace) -> dict[str, Any]:
+    """The parts of an earlier table at `--json` that are not done again; none with all of them."""
+    if set(given.only) == set(PARTS) or not (given.json and given.json.is_file()):
+        return {}
+    parts: dict[str, Any] = json.loads(given.json.read_text(encoding="utf-8"))["parts"]
+    return {name: part for name, part in parts.items() if name not in given.only}
 
 
 def arguments() -> argparse.Namespace:

@@ -187,10 +187,6 @@ def evidence_page(verdicts: str) -> str:
 
 def peers_page(found: dict) -> str:
     """The committed table of `benchmarks/peers.py`."""
-    facts, versions = found["facts"], dict(found["facts"]["versions"]) | found["peers"]
-    said = ", ".join(f"{name} {number}" for name, number in versions.items())
-    load = f"{facts['load'][0]:.1f} before, {facts['load_after'][0]:.1f} after"
-    code = facts["commit"][:9] + (" with changes" if facts["dirty"] else "")
     lines = [
         "# Beside the peers",
         "",
@@ -201,18 +197,24 @@ def peers_page(found: dict) -> str:
         " bytes over the bandwidth of memory or disk; for start-up, an interpreter that does"
         " nothing, or imports torch.",
         "",
-        f"{facts['date']}, {facts['processor']}, {facts['cores']} cores, load {load}; {said};"
-        f" code {code}.",
-        "",
     ]
-    if found["short"]:
-        lines += [
-            "**The short form: one round of small jobs. It shows the table, not speeds.**",
-            "",
-        ]
     head = ("what", "bequeath", "peer", "times better", "limit", "of the limit")
-    lines.append(table(head, [tuple(row["cells"]) for row in found["rows"]]))
-    return "\n".join(lines)
+    for name, part in found["parts"].items():
+        lines += [f"## {name.capitalize()}", "", _circumstances(part, found["peers"]), ""]
+        if part["short"]:
+            lines += ["**The short form: one round of small jobs. No speeds.**", ""]
+        lines += [table(head, [tuple(row["cells"]) for row in part["rows"]]), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _circumstances(part: dict, peers: dict) -> str:
+    """When, where and with what a part of the table was measured."""
+    facts = part["facts"]
+    versions = ", ".join(f"{n} {v}" for n, v in {**facts["versions"], **peers}.items())
+    load = f"{facts['load'][0]:.1f} before, {facts['load_after'][0]:.1f} after"
+    code = facts["commit"][:9] + (" with changes" if facts["dirty"] else "")
+    machine = f"{facts['processor']}, {facts['cores']} cores"
+    return f"{facts['date']}, {machine}, load {load}; {versions}; code {code}."
 
 
 def stale(made: dict[str, str], docs: Path = DOCS) -> list[str]:
