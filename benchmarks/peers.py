@@ -87,6 +87,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--python-torchdistill")
     parser.add_argument("--python-mergekit")
     parser.add_argument("--graph", type=Path, help="a folder with FB15k-237, for the ranking")
+    parser.add_argument("--gb", type=float, nargs="+", default=[1.0, 4.0], help="of merged models")
     parser.add_argument("--folder", type=Path, help="on the disk to measure; default: temporary")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
@@ -114,8 +115,9 @@ def training(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[s
 
 def merging(given: argparse.Namespace, folder: Path) -> tuple[list[Row], dict[str, Any]]:
     rates, found, rows = disk(folder), {}, []
-    for gb, rounds in ((0.25, 1),) if given.short else ((1.0, 3), (4.0, 1)):
-        more = ["--gb", str(gb), "--rounds", str(rounds), "--folder", str(folder)]
+    for gb in [0.25] if given.short else given.gb:
+        rounds = "3" if 1.0 <= gb < 4.0 else "1"
+        more = ["--gb", str(gb), "--rounds", rounds, "--folder", str(folder)]
         more += ["--mergekit", python_of("mergekit", given)]
         found[f"{gb:g} GB"] = raw = run("merge_speed.py", more, folder)
         rows += merge_rows(raw, rates)
