@@ -56,6 +56,19 @@ def test_a_teacher_that_equals_the_student_is_looked_at(tmp_path):
     assert only(diagnose(tmp_path), "teacher").level == "look"
 
 
+def test_a_source_that_was_made_worse_is_wrong_and_a_taught_model_behind_its_teacher_is_not(
+    tmp_path,
+):
+    add_arm(tmp_path, "shot", answers(0.7, 3, N, stream=1))
+    for role in ("source", "teacher"):
+        better = answers(0.9, 1, N, stream=3)[0]
+        add_run(tmp_path / "references" / role, role, 0, better)
+    found = {f.level: f for f in diagnose(tmp_path) if f.check == "as it came"}
+    assert set(found) == {"wrong", "fine"}
+    assert "behind `source`" in found["wrong"].says and "made it worse" in found["wrong"].says
+    assert "behind `teacher`" in found["fine"].says
+
+
 def test_a_difference_within_noise_says_how_many_seeds_would_show_it(tmp_path):
     add_arm(tmp_path, "ce", answers(0.80, 3, 100, stream=1, spread=0.03), baseline=True)
     add_arm(tmp_path, "kd", answers(0.81, 3, 100, stream=2, spread=0.03))

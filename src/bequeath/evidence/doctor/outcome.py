@@ -13,6 +13,7 @@ from bequeath.evidence.doctor.finding import Finding, Level
 from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, amount, figure
 
+TEACHER = "teacher"  # the role of a model to imitate; others are changed by the run
 MOST_SEEDS = 1000
 MORE_SEEDS = "run more seeds: `--seeds 5`"
 
@@ -20,22 +21,23 @@ MORE_SEEDS = "run more seeds: `--seeds 5`"
 def worth_imitating(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
     """Each model that was measured as it came, beside the arm that does without it."""
     comparison, measure = inputs.comparison, inputs.comparison.measure
-    base, distils = comparison.baseline, str(inputs.any_record().run.want) == "distill"
+    base, want = comparison.baseline, str(inputs.any_record().run.want)
     if measure is None or not comparison.references:
-        if distils:
+        if want == "distill":
             says = "the teacher was not measured on the data that judges"
             yield Finding(check="teacher", level="unknown", says=says)
         return
     for reference in comparison.references:
         role = reference.role
-        alone = inputs.versus_reference(base, role) if base and distils else None
+        taught = role == TEACHER
+        alone = inputs.versus_reference(base, role) if base and taught else None
         if alone is not None:
             yield _teacher(role, alone, measure)
             continue
         for arm in (a for a in inputs.arms() if not a.baseline):
             pair = inputs.versus_reference(arm.arm, role)
             if pair is not None:
-                yield _as_it_came(role, pair, measure, taught=distils)
+                yield _as_it_came(role, pair, measure, taught=taught)
 
 
 def _teacher(role: str, alone: Pair, measure: Measure) -> Finding:
@@ -55,7 +57,7 @@ def _teacher(role: str, alone: Pair, measure: Measure) -> Finding:
 
 
 def _as_it_came(role: str, pair: Pair, measure: Measure, *, taught: bool) -> Finding:
-    """An arm's result beside a model that was there before."""
+    """An arm's result beside a model that was there before; a taught one may stay behind it."""
     by, numbers = amount(pair.gain, measure), _numbers(pair)
     if pair.verdict == "worse" and not taught:
         says = f"`{pair.arm}` is {by} behind `{role}` as it came: the run made it worse"
