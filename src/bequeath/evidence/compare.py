@@ -50,6 +50,19 @@ def compare(
     baseline), R566 (different test samples), R569 (one name, two metrics).
     """
     bench = open_bench(out, order=order, references=references)
+    return compare_bench(bench, primary, margin, baseline, expected=expected, draws=draws)
+
+
+def compare_bench(
+    bench: Bench,
+    primary: str | None = None,
+    margin: float = 0.01,
+    baseline: str | None = None,
+    *,
+    expected: Mapping[str, Sequence[int]] | None = None,
+    draws: int = stats.DRAWS,
+) -> Comparison:
+    """The same of runs that have been opened."""
     primary = _primary(bench) if primary is None else primary
     _check(bench, primary, baseline)
     missing = _missing(bench, expected)
@@ -283,4 +296,4 @@ def _check(bench: Bench, primary: str | None, baseline: str | None) -> None:
         )
 
 
-__all__ = ["compare", "pair", "sentence", "with_holm"]
+__all__ = ["compare", "compare_bench", "pair", "sentence", "with_holm"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bequeath.evidence.bench import Bench, open_bench
 from bequeath.evidence.comparison import Arm, Comparison, Pair
 from bequeath.evidence.record import RunRecord, find_references, find_runs, load_record
 from bequeath.kernel.errors import Problem, RunError
@@ -28,6 +29,7 @@ class Inputs:
     job: dict[str, Any]
     job_text: str
     comparison: Comparison
+    bench: Bench
     records: dict[tuple[str, int], RunRecord]
     references: dict[str, RunRecord]
     order: list[str]
@@ -76,7 +78,7 @@ class Inputs:
 
 def read_inputs(out: Path) -> Inputs:
     """Read and compare the runs of `out`. RunError R564 when there is none."""
-    from bequeath.evidence.compare import compare
+    from bequeath.evidence.compare import compare_bench
 
     job, job_text = _read_job(out / "job.yaml")
     records = [load_record(folder) for folder in find_runs(out)]
@@ -93,11 +95,11 @@ def read_inputs(out: Path) -> Inputs:
     evaluate = evaluate if isinstance(evaluate, Mapping) else {}
     order = _order(job, records)
     headline = order[0]
-    comparison = compare(
-        out,
+    bench = open_bench(out, order=order)
+    comparison = compare_bench(
+        bench,
         primary=_primary(evaluate, records),
         margin=float(evaluate.get("margin", 0.01)),
-        order=order,
         expected=_expected(job, order),
     )
     first = min(r.run.seed for r in records if r.run.arm == headline)
@@ -109,6 +111,7 @@ def read_inputs(out: Path) -> Inputs:
         job=job,
         job_text=job_text,
         comparison=comparison,
+        bench=bench,
         records={(r.run.arm, r.run.seed): r for r in records},
         references={folder.name: load_record(folder) for folder in find_references(out)},
         order=order,

@@ -13,12 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bequeath.evidence.bench import Bench, open_bench
 from bequeath.evidence.doctor import answers, outcome, training
 from bequeath.evidence.doctor.finding import LEVELS, Finding
 from bequeath.evidence.inputs import Inputs, read_inputs
 
-CHECKS: tuple[Callable[[Inputs, Bench], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Inputs], Iterator[Finding]], ...] = (
     outcome.worth_imitating,
     outcome.beyond_noise,
     training.gradients_fight,
@@ -36,12 +35,12 @@ def diagnose(out: Path) -> list[Finding]:
 
     RunError R561 to R569 as for a report: no runs, or runs that cannot be read.
     """
-    return findings(read_inputs(out), open_bench(out))
+    return findings(read_inputs(out))
 
 
-def findings(inputs: Inputs, bench: Bench) -> list[Finding]:
+def findings(inputs: Inputs) -> list[Finding]:
     """The same, of runs that have been read."""
-    found = [finding for check in CHECKS for finding in check(inputs, bench)]
+    found = [finding for check in CHECKS for finding in check(inputs)]
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 

@@ -15,11 +15,11 @@ FEWEST = 10  # samples of a class from which it should be answered at least once
 MOST_NAMED = 5
 
 
-def collapsed(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def collapsed(inputs: Inputs) -> Iterator[Finding]:
     """Classes that are never answered, and models that answer little else than one."""
-    for side in bench.arms:
+    for side in inputs.bench.arms:
         if side.answered:
-            yield _collapse(side, bench)
+            yield _collapse(side, inputs.bench)
 
 
 def _collapse(side: Side, bench: Bench) -> Finding:
@@ -64,7 +64,7 @@ def _effective(counts: np.ndarray) -> float:
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def seal_tried(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def seal_tried(inputs: Inputs) -> Iterator[Finding]:
     """What methods reached for beyond what they declared."""
     for arm in inputs.order:
         tries = [one for record in inputs.runs_of(arm) for one in record.seal.attempts]

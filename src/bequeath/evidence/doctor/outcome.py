@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bequeath.evidence.bench import Bench, Side
+from bequeath.evidence.bench import Side
 from bequeath.evidence.comparison import Pair
 from bequeath.evidence.doctor.finding import Finding, Level
 from bequeath.evidence.inputs import Inputs
@@ -18,7 +18,7 @@ MOST_SEEDS = 1000
 MORE_SEEDS = "run more seeds: `--seeds 5`"
 
 
-def worth_imitating(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def worth_imitating(inputs: Inputs) -> Iterator[Finding]:
     """Each model that was measured as it came, beside the arm that does without it."""
     comparison, measure = inputs.comparison, inputs.comparison.measure
     base, want = comparison.baseline, str(inputs.any_record().run.want)
@@ -70,7 +70,7 @@ def _as_it_came(role: str, pair: Pair, measure: Measure, *, taught: bool) -> Fin
     return Finding(check="as it came", level="fine", arm=pair.arm, says=says, numbers=numbers)
 
 
-def beyond_noise(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def beyond_noise(inputs: Inputs) -> Iterator[Finding]:
     """Each arm asked for against the baseline; how many seeds would tell, where these do not."""
     comparison, measure = inputs.comparison, inputs.comparison.measure
     if measure is None:
@@ -127,12 +127,12 @@ def _how_many(pair: Pair, measure: Measure, numbers: dict[str, float]) -> str:
     )
 
 
-def seeds_matter(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def seeds_matter(inputs: Inputs) -> Iterator[Finding]:
     """Seeds that give the same numbers to the last digit are one seed, counted often."""
     primary = inputs.comparison.primary
     if primary is None:
         return
-    for side in bench.arms:
+    for side in inputs.bench.arms:
         if len(side.seeds) < 2 or not side.has(primary):
             continue
         values = side.values(primary, side.seeds)
@@ -155,7 +155,7 @@ def _same_answers(side: Side) -> bool:
     return bool((pred == pred[:1]).all())
 
 
-def all_there(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def all_there(inputs: Inputs) -> Iterator[Finding]:
     """Runs that are missing, and runs that their budget stopped."""
     for missing in inputs.comparison.missing:
         says = f"`{missing.arm}`, seed {missing.seed} is missing: {missing.reason}"

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from bequeath.evidence.bench import Bench
 from bequeath.evidence.doctor.finding import Finding, Level
 from bequeath.evidence.inputs import Inputs
 
@@ -20,7 +19,7 @@ LOOKS = 3  # steps of a run at which the gradients were looked at; fewer tell of
 Lines = Sequence[Mapping[str, Any]]
 
 
-def gradients_fight(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def gradients_fight(inputs: Inputs) -> Iterator[Finding]:
     """Angles between the gradients of two terms, as they were measured now and then."""
     for arm, lines in _arms(inputs):
         angles: dict[str, list[float]] = {}
@@ -47,7 +46,7 @@ def _angle(arm: str, pair: str, found: list[float]) -> Finding:
     )
 
 
-def silent_terms(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def silent_terms(inputs: Inputs) -> Iterator[Finding]:
     """Terms of the loss that have no part in the gradient."""
     for arm, lines in _arms(inputs):
         shares: dict[str, list[float]] = {}
@@ -94,7 +93,7 @@ def silent_terms(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
             )
 
 
-def learnt(inputs: Inputs, bench: Bench) -> Iterator[Finding]:
+def learnt(inputs: Inputs) -> Iterator[Finding]:
     """Whether the loss fell, and whether it was still falling when the training ended."""
     for arm in inputs.order:
         falls, ends = [], []

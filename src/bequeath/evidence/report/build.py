@@ -9,7 +9,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from bequeath.evidence.bench import open_bench
 from bequeath.evidence.doctor import Finding, findings
 from bequeath.evidence.inputs import Inputs, read_inputs
 from bequeath.evidence.report import left, origin, pictures, tables, view
@@ -27,7 +26,7 @@ def write_report(out: Path) -> Path:
     The same folder gives the same bytes. RunError R564 when `out` holds no finished run.
     """
     inputs = read_inputs(out)
-    found = findings(inputs, open_bench(out))
+    found = findings(inputs)
     page = render(inputs, found)
     write_json(out / TWIN_FILE, twin(inputs, found))
     write_text(out / REPORT_FILE, page)
