@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -209,6 +210,17 @@ def test_until_replaces_the_length(tmp_path):
         result = ctx.fit(model, Points(), cross_entropy(model), until=until)
         assert result.steps == ctx.now.step == steps
         assert same(start, weights(model)) == (steps == 0)
+
+
+def test_shares_of_the_job_are_its_steps(tmp_path):
+    for epochs, borders in ((2, (0.0, 0.3, 1.0)), (1, (0.0, 0.5, 0.5, 1.0)), (3, (0.0, 1.0))):
+        model, ctx = mlp(), context(tmp_path / str(epochs), epochs=epochs)
+        steps = [
+            ctx.fit(model, Points(), cross_entropy(model), until=Until(share=share)).steps
+            for share in itertools.pairwise(borders)
+        ]
+        assert sum(steps) == 5 * epochs
+        assert steps == {2: [3, 7], 1: [2, 0, 3], 3: [15]}[epochs]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -42,10 +42,15 @@ _SHARE_POINTS, _SHARE_LEAST = 10, 50
 
 @dataclass(frozen=True)
 class Until:
-    """When to stop, in place of what the job says: optimizer `steps`, or `epochs`."""
+    """When to stop, in place of what the job says: optimizer `steps`, or `epochs`.
+
+    share: or from where to where of the job's own steps this fit goes, each 0 to 1. Fits that
+    divide them without a gap have together as many steps as the job says.
+    """
 
     epochs: int | None = None
     steps: int | None = None
+    share: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -389,4 +394,8 @@ def _lengths(batches: int, until: Until, train: Train) -> tuple[int, int]:
         steps, epochs = until.steps, until.epochs
     else:
         steps, epochs = train.steps, train.epochs
-    return (steps if steps is not None else (epochs or 0) * per_epoch), per_epoch
+    total = steps if steps is not None else (epochs or 0) * per_epoch
+    if until.share is not None:
+        begin, end = (int(total * at + 1e-9) for at in until.share)  # 0.29 of 100 is 29
+        total = end - begin
+    return total, per_epoch

@@ -9,6 +9,9 @@ from pydantic import Field
 from bequeath.methods.contract import MethodConfig
 
 if TYPE_CHECKING:
+    from bequeath.blocks.next_words import NextWords
+    from bequeath.train.context import Context
+    from bequeath.train.fit import Step
     from bequeath.train.terms import Term
 
 OURS = "ours: no value in the paper"
@@ -39,9 +42,29 @@ class Writing(MethodConfig):
         0.5,
         ge=0,
         le=1,
-        description="the share of the run, at its start, that is fine-tuning on the texts",
+        description="the share of the run that is fine-tuning on the texts, a fit before the other",
         json_schema_extra={"source": "the paper starts from a fine-tuned student; the share: ours"},
     )
+
+
+def in_two_fits(
+    ctx: Context, student: Any, train: Any, words: NextWords, step: Step, sft: float
+) -> None:
+    """The student is fine-tuned on the texts for the share `sft` of the run, then taught by `step`.
+
+    Each fit has an optimizer and a learning rate of its own, as two runs would. In one, the second
+    half would go at the end of a falling rate, divided by the size of the cross-entropy's
+    gradients, which a teacher's are far from.
+    """
+    from bequeath.train.fit import Until
+
+    def tune(batch: Any) -> Any:
+        return {"ce": texts_term(student, words, batch)}
+
+    if sft > 0:
+        ctx.fit(student, train, tune, until=Until(share=(0.0, sft)))
+    if sft < 1:
+        ctx.fit(student, train, step, until=Until(share=(sft, 1.0)), name="teaching")
 
 
 def texts_term(student: Any, words: Any, batch: Any, weight: float = 1.0) -> Term:

@@ -29,7 +29,7 @@ from pydantic import Field
 
 from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
 from bequeath.methods.contract import Identity, Outcome, method
-from bequeath.methods.distill._writing import STILL, Writing, texts_term
+from bequeath.methods.distill._writing import STILL, Writing, in_two_fits
 
 if TYPE_CHECKING:
     from bequeath.given.given import Given
@@ -132,8 +132,6 @@ def gkd(ctx: Context, given: Given, cfg: Config) -> Outcome:
     measure = Divergence(cfg.divergence, amount)
 
     def step(batch):
-        if ctx.now.share < cfg.sft:
-            return {"ce": texts_term(student, words, batch)}
         rng = ctx.rng("gkd", ctx.now.step, int(batch["idx"][0]))
         start = beginnings(student, batch, cfg.prompt)
         if float(torch.rand((), generator=rng)) < cfg.on_policy:
@@ -143,5 +141,5 @@ def gkd(ctx: Context, given: Given, cfg: Config) -> Outcome:
         soft, _ = next_word_sums(said, told, measure, None, Weights(soft=1.0), cfg.temperature)
         return {"gkd": Term(soft, len(said), over=asked.over)}
 
-    ctx.fit(student, train, step)
+    in_two_fits(ctx, student, train, words, step, cfg.sft)
     return Outcome(models={"student": student})

@@ -35,7 +35,7 @@ from pydantic import Field
 
 from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
 from bequeath.methods.contract import Identity, Outcome, method
-from bequeath.methods.distill._writing import STILL, Writing, texts_term
+from bequeath.methods.distill._writing import STILL, Writing, in_two_fits, texts_term
 
 if TYPE_CHECKING:
     from bequeath.given.given import Given
@@ -142,13 +142,11 @@ def minillm(ctx: Context, given: Given, cfg: Config) -> Outcome:
         return Term(soft + hard, len(asked.y), over="written tokens")
 
     def step(batch):
-        if ctx.now.share < cfg.sft:
-            return {"ce": texts_term(student, words, batch)}
         rng = ctx.rng("minillm", ctx.now.step, int(batch["idx"][0]))
         terms = {"minillm": own(batch, rng)}
         if cfg.lm > 0:
             terms["ce"] = texts_term(student, words, batch, cfg.lm)
         return terms
 
-    ctx.fit(student, train, step)
+    in_two_fits(ctx, student, train, words, step, cfg.sft)
     return Outcome(models={"student": student})

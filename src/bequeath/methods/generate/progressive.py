@@ -25,7 +25,6 @@ from bequeath.methods.contract import Identity, MethodConfig, Outcome, method
 
 if TYPE_CHECKING:
     from bequeath.given.given import Given
-    from bequeath.train.config import Train
     from bequeath.train.context import Context
 
 
@@ -92,18 +91,9 @@ def progressive(ctx: Context, given: Given, cfg: Config) -> Outcome:
 
         return student, step
 
-    total = _steps(ctx.train, len(train))
     for part in range(cfg.halvings):
         steps = cfg.steps * 2 ** (cfg.halvings - 1 - part)
         model, step = halve(model, steps)
-        share = total * (part + 1) // cfg.halvings - total * part // cfg.halvings
-        ctx.fit(model, train, step, until=Until(steps=share), name=f"to-{steps}-steps")
+        until = Until(share=(part / cfg.halvings, (part + 1) / cfg.halvings))
+        ctx.fit(model, train, step, until=until, name=f"to-{steps}-steps")
     return Outcome(models={"model": generator.walking(model, sampler="ddim", steps=cfg.steps)})
-
-
-def _steps(train: Train, n: int) -> int:
-    """Optimizer steps that the job gives to a method."""
-    batches = -(-n // train.batch_size)
-    return (
-        train.steps if train.steps is not None else train.epochs * -(-batches // train.accumulate)
-    )
