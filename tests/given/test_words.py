@@ -6,11 +6,13 @@ import pytest
 import torch
 from tiny_language import causal_folder
 
-from bequeath.blocks.writing import beginnings, go_on
+from bequeath.blocks.targets import prompt_tokens, targets
+from bequeath.blocks.writing import Start, beginnings, go_on
 from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
 from bequeath.given.data import data_handle
 from bequeath.given.given import Given
 from bequeath.given.models import model_handle
+from bequeath.given.preprocess import CharacterPreprocess
 from bequeath.given.words import Speaker, has_parts, in_parts, is_large, likeliest, whole
 from bequeath.losses.divergence import top_k
 
@@ -97,7 +99,7 @@ def test_a_predictor_shows_as_much_as_it_may():
 
 
 def test_a_speaker_that_keeps_what_it_read_says_what_one_that_reads_again_says(model):
-    ids, speaker = beginnings(model, batch(), 4), Speaker(model)
+    ids, speaker = beginnings(model, batch(), 4).tokens, Speaker(model)
     for _ in range(6):
         said = speaker(ids)
         again = model({"idx": torch.zeros(len(ids)), "tokens": whole(ids)})[:, -1]
@@ -107,9 +109,10 @@ def test_a_speaker_that_keeps_what_it_read_says_what_one_that_reads_again_says(m
 
 def test_writing_repeats_itself_stops_at_the_end_and_in_the_context(model):
     start = beginnings(model, batch(), 5)
-    assert start.shape == (6, 5)
+    assert start.tokens.shape == (6, 5) and start.length.tolist() == [5] * 6
     first, second = (go_on(model, start, 40, torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(first.tokens, second.tokens) and torch.equal(first.tokens[:, :5], start)
+    assert torch.equal(first.tokens, second.tokens)
+    assert torch.equal(first.tokens[:, :5], start.tokens)
     assert first.tokens.shape[1] <= 32
     other = go_on(model, start, 40, torch.Generator().manual_seed(4))
     assert first.tokens.shape != other.tokens.shape or not torch.equal(first.tokens, other.tokens)
@@ -121,13 +124,54 @@ def test_writing_repeats_itself_stops_at_the_end_and_in_the_context(model):
     assert model.training is False
 
 
+PROMPTS, ANSWERS = ["Mary ", "", "In Rome on Monday "], ["met Paul.", "Hello", "it rains"]
+
+
+def asked_of(prompts=PROMPTS, answers=ANSWERS):
+    texts = [a + b for a, b in zip(prompts, answers)]
+    rows = torch.arange(len(texts))
+    return {"idx": rows, "text": texts, "prompt": [len(p) for p in prompts]}
+
+
+def test_of_answers_the_prompt_is_read_and_not_asked_about(model):
+    asked = targets(model, asked_of())
+    words, spans = model.preprocess.words(), model.preprocess.spans(asked_of()["text"])
+    for row, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS)):
+        said = asked.y[asked.sample == row].tolist()
+        assert said[-1] == model.preprocess.end  # an answer is over where its text is
+        if isinstance(model.preprocess, CharacterPreprocess):
+            assert "".join(words[i] for i in said) == answer
+        else:  # a token that reaches into the answer is the answer's; the first is never asked for
+            begin = [a for a, b in spans[row] if b > len(prompt)]
+            assert len(said) == len(begin) + 1 - (not prompt)
+    whole_text = targets(model, {k: v for k, v in asked_of().items() if k != "prompt"})
+    assert len(whole_text.y) > len(asked.y)
+
+
+def test_beginnings_of_unlike_length_are_gone_on_with_as_if_alone(model):
+    together = go_on(
+        model, beginnings(model, asked_of(), 8), 6, torch.Generator(), temperature=1e-4
+    )
+    lengths = prompt_tokens(model.preprocess, asked_of()).clamp_min(1)
+    assert together.start.tolist() == lengths.tolist() and len(set(lengths.tolist())) > 1
+    asked = targets(model, together.batch, skip=together.start - 1)
+    for row, (prompt, answer) in enumerate(zip(PROMPTS, ANSWERS)):
+        batch = asked_of([prompt], [answer])
+        alone = go_on(model, beginnings(model, batch, 8), 6, torch.Generator(), temperature=1e-4)
+        n = int(alone.mask.sum())
+        assert torch.equal(together.tokens[row, :n], alone.tokens[0, :n])
+        assert int(together.mask[row].sum()) == n
+        assert int((asked.sample == row).sum()) == n - int(lengths[row])
+
+
 def test_what_is_written_is_drawn_from_the_mixture():
     model = model_handle("m", GPT).load(data=TEXTS, seed=0).eval()
     other = model_handle("m", GPT).load(data=TEXTS, seed=1).eval()
     model.module.out.weight.data *= 40
     other.module.out.weight.data *= 40  # else both are nearly even
-    start = beginnings(model, batch(), 5)[:1].repeat(20_000, 1)
-    p, q = (Speaker(m)(start[:1]).softmax(1)[0] for m in (other, model))
+    ids = beginnings(model, batch(), 5).tokens[:1]
+    start = Start(ids.repeat(20_000, 1), torch.full((20_000,), 5))
+    p, q = (Speaker(m)(ids).softmax(1)[0] for m in (other, model))
     drawn = go_on(
         model, start, 1, torch.Generator().manual_seed(0), other=lambda: Speaker(other), share=0.3
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from bequeath.blocks import next_words
 from bequeath.evidence.record import load_record
 from bequeath.fleet import check_deep, run_job
 from bequeath.given import words
+from bequeath.given.data import data_handle
 from bequeath.given.models import load_model
 from bequeath.job.api import load_job
 from bequeath.kernel.errors import JobError
@@ -172,3 +174,50 @@ def test_the_teacher_judges_what_students_write(folders, teacher):
     with pytest.raises(JobError) as caught:
         check_deep(load_job(job, ["out=refused"]))
     assert [(p.code, p.at) for p in caught.value.problems] == [("G495", ("protocol", "write"))]
+
+
+@pytest.fixture
+def answers() -> dict[str, Any]:
+    """Data of a job: sentences whose first two words ask for the rest."""
+    for name, ref in {"train": "sentences:40", "test": "sentences:20?seed=1"}.items():
+        rows = [text.split(" ", 2) for text in data_handle(name, ref).load().x]
+        lines = [{"ask": f"{a} {b} ", "say": rest} for a, b, rest in rows]
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    columns = {"text": "say", "prompt": "ask"}
+    return {name: {"ref": f"jsonl:{name}.jsonl", **columns} for name in ("train", "test")}
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        "ce",
+        {"name": "kd", "temperature": 1.0, "ce": 0.5, "kd": 0.5, "top_k": 3},
+        {"name": "gkd", "on_policy": 0.5, "length": 8},
+        {"name": "minillm", "length": 8},
+    ],
+    ids=lambda m: m if isinstance(m, str) else m["name"],
+)
+def test_answers_are_learnt_and_prompts_are_not(answers, teacher, method):
+    few = {"epochs": 2, "batch_size": 20}
+    student = f"{GPT}&vocabulary={teacher.removeprefix('file:')}"
+    record, folder = run(method, teacher, student, data=answers, train=few, protocol={"write": 20})
+    lines = [json.loads(line) for line in Path("test.jsonl").read_text().splitlines()]
+    said = [(len(line["ask"]) + 1, len(line["ask"] + line["say"]) + 2) for line in lines]
+    assert record.metrics["nll"].n == sum(min(end, 48) - begin for begin, end in said)
+    assert record.notes["written_nll"] > 0
+    assert load_model(folder).facts.per_token
+
+
+def test_other_tokens_are_aligned_within_answers(answers, folders, teacher):
+    record, _ = run("uld", teacher, f"hf:{folders[1]}", data=answers, train={"epochs": 2})
+    assert record.metrics["nll"].value < 4.6
+
+
+def test_prompts_that_leave_no_room_are_refused(answers, teacher):
+    lines = [json.dumps({"ask": "Mary " * 20, "say": "met Paul."})] * 8
+    Path("train.jsonl").write_text("\n".join(lines))
+    models = {"student": f"{GPT}&vocabulary=ascii"}
+    with pytest.raises(JobError) as caught:
+        check_deep(load_job(a_job(models=models, data=answers), ["out=out"]))
+    [problem] = caught.value.problems
+    assert (problem.code, problem.at) == ("G496", ("data", "train", "prompt"))

@@ -92,8 +92,11 @@ def characters(model: Any, texts: Sequence[str], asked: Targets) -> Tensor:
 
     From and to are equal for a token that is no text (a beginning, an end).
     """
-    spans = [torch.tensor(row) for row in model.preprocess.spans(texts)]
-    return asked.next_rows(torch.nn.utils.rnn.pad_sequence(spans, batch_first=True)).cpu()
+    spans = torch.zeros(*asked.there.shape, 2, dtype=torch.long)
+    for row, found in enumerate(model.preprocess.spans(texts)):
+        rest = found[1 : spans.shape[1] + 1]
+        spans[row, : len(rest)] = torch.tensor(rest).reshape(-1, 2)
+    return spans[asked.there.cpu()]
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,30 @@ def reader(facts: ModelFacts) -> Reader:
     return Reader(facts, from_dict(facts.preprocess or {}))
 
 
-def targets(model: Any, batch: Mapping[str, Any], skip: int = 0) -> Targets:
+def answers_in(batch: Mapping[str, Any]) -> bool:
+    """Whether the texts of a batch are answers to prompts."""
+    return "prompt" in batch and "tokens" not in batch
+
+
+def prompt_tokens(preprocess: Any, batch: Mapping[str, Any]) -> Tensor:
+    """How many tokens of each text are its prompt's, int64 [B], CPU; all where it was cut.
+
+    The first token that holds a character of the answer is the answer's.
+    """
+    found = []
+    for spans, length in zip(preprocess.spans(batch["text"]), batch["prompt"], strict=True):
+        first = (i for i, (_, end) in enumerate(spans) if end > length)
+        found.append(next(first, len(spans)))
+    return torch.tensor(found)
+
+
+def targets(model: Any, batch: Mapping[str, Any], skip: int | Tensor = 0) -> Targets:
     """What `batch` asks of `model` (a BoundModel, a Predictor, a Reader: facts and a preprocess).
 
-    skip: of a language model, how many tokens after the first of each text are not asked about.
-    A batch holds `text`, or `tokens` that are none (what a model has said).
+    skip: of a language model, how many tokens after the first of each text are not asked about,
+    int64 [B] or one number for all. A batch holds `text`, with `prompt` where its texts are
+    answers (which then are all that is asked about), or `tokens` that are none (what a model has
+    said).
     """
     if not model.facts.per_token:
         return Targets("samples", lambda: batch["y"])
@@ -122,5 +144,8 @@ def targets(model: Any, batch: Mapping[str, Any], skip: int = 0) -> Targets:
     mask = torch.ones_like(ids) if mask is None else mask
     # a text starts at its first token, wherever the padding is
     where = mask[:, :-1].bool() & mask[:, 1:].bool()
-    where[:, :skip] = False
+    if answers_in(batch):
+        skip = (prompt_tokens(model.preprocess, batch).to(ids.device) - 1).clamp_min(skip)
+    place = torch.arange(where.shape[1], device=where.device)
+    where &= place >= torch.as_tensor(skip, device=where.device).view(-1, 1)
     return Targets("tokens", lambda: ids[:, 1:][where], where)

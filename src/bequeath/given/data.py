@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from bequeath.given.samples import Samples
 
-# csv and parquet are one module: they differ in how a table is opened and in nothing else.
+# Tables are one module: they differ in how a table is opened and in nothing else.
 _FUNCTIONS = {
     "csv": ("table", "find_csv", "read_csv"),
+    "jsonl": ("table", "find_jsonl", "read_jsonl"),
     "parquet": ("table", "find_parquet", "read_parquet"),
 }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from bequeath.kernel import units
 
@@ -92,3 +92,20 @@ class Options(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False
     )
+
+
+class Prompted(Options):
+    """What every source takes whose texts may be answers to something."""
+
+    prompt: str | None = Field(
+        default=None,
+        description="column of what comes before the text, joined to it as it is: read, not learnt",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_classes(cls, values: Any) -> Any:
+        """Answers have no classes unless a column of them is named."""
+        if isinstance(values, dict) and values.get("prompt") and not values.get("label"):
+            return {"labels": False, **values}
+        return values

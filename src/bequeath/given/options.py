@@ -13,6 +13,7 @@ from bequeath.given.option_types import (
     Numbers,
     Options,
     Positive,
+    Prompted,
     Words,
 )
 from bequeath.given.option_types import Ref as Ref
@@ -251,7 +252,7 @@ class FolderData(PictureOptions):
     """folder:PATH, a folder for each class with images in it."""
 
 
-class TableData(DataOptions):
+class TableData(Prompted, DataOptions):
     label: str | None = Field(
         default=None, description="column of the class (default: label, class or y)"
     )
@@ -282,6 +283,10 @@ class ParquetData(TableData):
     """parquet:FILE, a table."""
 
 
+class JsonlData(TableData):
+    """jsonl:FILE, a table: a JSON object a line."""
+
+
 class NpzData(DataOptions):
     """npz:FILE, arrays x (uint8 images or float vectors) and y."""
 
@@ -293,7 +298,7 @@ class NpzData(DataOptions):
     )
 
 
-class HfData(PictureOptions):
+class HfData(Prompted, PictureOptions):
     """hf:FOLDER or hf:NAME, a data set of the library datasets, on this machine already."""
 
     image: str | None = Field(
@@ -368,6 +373,7 @@ DATA_OPTIONS: dict[str, type[Options]] = {
     "csv": CsvData,
     "folder": FolderData,
     "hf": HfData,
+    "jsonl": JsonlData,
     "npz": NpzData,
     "parquet": ParquetData,
     "pool": PoolData,

@@ -153,6 +153,8 @@ class VectorPreprocess(_Plain):
 class TextPreprocess(_Plain):
     """list of str -> {"input_ids", "attention_mask", ...}: int64 [B, T], T the longest of them.
 
+    A text that answers a prompt ends with the token that ends texts.
+
     tokenizer: folder or hub name, opened by transformers. max_length: tokens kept of a text.
     fingerprint: digest of the tokenizer's files, so that the same path with other files differs.
     """
@@ -179,6 +181,8 @@ class TextPreprocess(_Plain):
             for row, text in enumerate(fresh):
                 memo[text] = {key: value[row] for key, value in coded.items()}
         rows = [memo[text] for text in texts]
+        if "prompt" in batch and (end := tokenizer.eos_token_id) is not None:
+            rows = [_ended(row, end, self.max_length) for row in rows]
         length = max(1, *(len(row["input_ids"]) for row in rows))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         return {
@@ -263,6 +267,15 @@ class CharacterPreprocess(_Plain):
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.max_length,)
+
+
+def _ended(row: dict[str, list[int]], end: int, most: int) -> dict[str, list[int]]:
+    """An answer is over where its text is, unless that was cut; a tokenizer need not say so."""
+    ids = row["input_ids"]
+    if len(ids) >= most or (ids and ids[-1] == end):
+        return row
+    last = {"input_ids": end, "attention_mask": 1}
+    return {key: [*value, last.get(key, 0)] for key, value in row.items()}
 
 
 @lru_cache(maxsize=16)

@@ -28,6 +28,7 @@ class Samples(Protocol):
 
     idx: int64 [B], positions in this data set;
     x: uint8 [B, H, W, C] (kind `image`) or float32 [B, D] (`vector`); or text: list of B strings;
+    prompt: list of B numbers, where texts are answers: how many of a text's characters come before;
     y: int64 [B], where the data is labelled.
 
     y: all labels, int64 [N] in 0..len(classes)-1, or None. hash: digest of the content, the same

@@ -105,15 +105,16 @@ class Joined:
                 found.append(one.fetch(local))
         back = torch.argsort(order)
         batch: dict[str, Any] = {"idx": idx.to(self.device)}
-        for key in ("x", "text", "y"):
-            if (key == "y" and self.y is None) or not all(key in part for part in found):
+        for key in found[0] if found else ():
+            no_labels = key == "y" and self.y is None
+            if key == "idx" or no_labels or not all(key in part for part in found):
                 continue
             values = [part[key] for part in found]
-            if key == "text":
-                texts = [text for value in values for text in value]
-                batch[key] = [texts[i] for i in back.tolist()]
-            else:
+            if isinstance(values[0], Tensor):
                 batch[key] = torch.cat(values)[back.to(self.device)]
+            else:
+                listed = [one for value in values for one in value]
+                batch[key] = [listed[i] for i in back.tolist()]
         return batch
 
     def to(self, device: Device) -> Joined:

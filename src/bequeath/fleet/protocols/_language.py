@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from bequeath.blocks.listen import hear
+from bequeath.blocks.targets import answers_in, prompt_tokens, reader
 from bequeath.evidence.record import Metric
 from bequeath.fleet.evaluate import describe
 from bequeath.fleet.gates import Opened
@@ -17,6 +18,7 @@ from bequeath.given.facts import ModelFacts
 from bequeath.kernel.errors import Problem
 from bequeath.metrics.language import LANGUAGE
 
+LOOKED_AT = 64  # texts
 UNITS = {"nll": "nats", "bits_per_token": "bits", "accuracy": "share"}
 
 
@@ -62,6 +64,27 @@ def same_tokens(opened: Opened) -> Iterator[Problem]:
                     "`method: uld` learns from a teacher with other tokens",
                 ),
             )
+            return
+
+
+def prompt_problems(opened: Opened) -> Iterator[Problem]:
+    """G496 where texts answer prompts and a model reads none of the answers (by a few of them)."""
+    models = {role: one for role, one in opened.model_facts.items() if one.per_token}
+    for role, samples in opened.samples.items():
+        batch = samples.fetch(torch.arange(min(LOOKED_AT, len(samples))))
+        for name, facts in models.items() if answers_in(batch) else ():
+            preprocess: Any = reader(facts).preprocess
+            try:
+                tokens = prompt_tokens(preprocess, batch)
+            except NotImplementedError:
+                why = f"the tokenizer of `models.{name}` does not say which characters a token is"
+                help_ = "take its fast version (`tokenizer.json`)"
+            else:
+                if bool((tokens < preprocess.max_length).any()):
+                    continue
+                why = f"the prompts of `data.{role}` fill all that `models.{name}` reads"
+                help_ = f"shorten them, or raise `max_length` ({preprocess.max_length} tokens now)"
+            yield Problem("G496", why, at=("data", role, "prompt"), remedies=(help_,))
             return
 
 

@@ -18,7 +18,7 @@ from bequeath.fleet.evaluate import feature_geometry
 from bequeath.fleet.gates import Opened, reference_role
 from bequeath.fleet.measured import Measured
 from bequeath.fleet.protocols._canaries import METRICS, add_canaries, canary_problems, look_for
-from bequeath.fleet.protocols._language import measure_language, same_tokens
+from bequeath.fleet.protocols._language import measure_language, prompt_problems, same_tokens
 from bequeath.fleet.protocols._written import judge_written, written_problems
 from bequeath.fleet.protocols.classifier import measure_classifier
 from bequeath.given.bound import BoundModel
@@ -38,6 +38,7 @@ CANARIES = "canaries"
 def problems(opened: Opened) -> Iterator[Problem]:
     """G491 to G495, and G410 for a classifier's judge without labels."""
     yield from same_tokens(opened)
+    yield from prompt_problems(opened)
     yield from written_problems(opened)
     audited = CANARIES in opened.samples
     language = any(facts.per_token for facts in opened.model_facts.values())

@@ -18,6 +18,7 @@ from bequeath.given.data_schemes.select import ALIASES, SPLITS
 from bequeath.given.data_schemes.source import (
     Found,
     Raw,
+    answering,
     fail,
     listed,
     local,
@@ -32,7 +33,7 @@ def find(rest: str, options: Any) -> Found:
     path = local(rest)
     looks_local = rest.startswith((".", "/", "~")) or rest.count("/") > 1
     problem = missing_path(path, folder=True) if looks_local else None
-    kind = "text" if options.text else "image" if options.image else None
+    kind = "text" if options.text or options.prompt else "image" if options.image else None
     return Found(kind, problems=[problem] if problem else [])
 
 
@@ -46,15 +47,20 @@ def read(rest: str, options: Any) -> Raw:
         names = getattr(table.features[label], "names", None)
     if len(table) == 0:
         fail("D205", f"`{rest}` is empty", at=("split",) if native else ("ref",))
-    image = options.image or (None if options.text else _of_type(table, ("Image",)))
+    texts_meant = options.text or options.prompt
+    image = options.image or (None if texts_meant else _of_type(table, ("Image",)))
     if image is not None:
         _there(table, image, "image")
         x, kind = _pictures(table, image), "image"
         return Raw(kind, x, y, tuple(names) if names else None, native, unit="image")
-    text = options.text or _only_text(table, label)
+    text = options.text or _only_text(table, (label, options.prompt))
     _there(table, text, "text")
-    texts = list(table[text])
-    return Raw("text", [str(t) for t in texts], y, tuple(names) if names else None, native)
+    more: dict[str, Any] = {"classes": tuple(names) if names else None, "native": native}
+    texts = [str(t) for t in table[text]]
+    if options.prompt is None:
+        return Raw("text", texts, y, **more)
+    _there(table, options.prompt, "prompt")
+    return answering([str(t) for t in table[options.prompt]], texts, y, **more)
 
 
 @contextlib.contextmanager
@@ -140,11 +146,11 @@ def _of_type(table: Any, kinds: tuple[str, ...]) -> str | None:
     return fit[0] if fit else None
 
 
-def _only_text(table: Any, label: str | None) -> str:
+def _only_text(table: Any, others: tuple[str | None, ...]) -> str:
     texts = [
         name
         for name, feature in table.features.items()
-        if getattr(feature, "dtype", "") in ("string", "large_string") and name != label
+        if getattr(feature, "dtype", "") in ("string", "large_string") and name not in others
     ]
     if len(texts) != 1:
         fail(

@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from bequeath.given.data_schemes.arrays import from_array
-from bequeath.given.data_schemes.source import Found, Raw, fail, local, missing_path, near
+from bequeath.given.data_schemes.source import (
+    Found,
+    Raw,
+    answering,
+    fail,
+    local,
+    missing_path,
+    near,
+)
 from bequeath.kernel.errors import JobError
 from bequeath.kernel.files import regular
 from bequeath.kernel.own_code import RAISED, UNPARSED, failed
@@ -54,12 +62,18 @@ def read(rest: str, options: Any) -> Raw:
     if y is None and options.labels:
         message = f"`{rest}` returned no `y`"
         fail("D204", message, at=("labels",), remedies=("return labels, or say `labels: false`",))
+    names = given.get("classes")
+    classes = tuple(str(n) for n in names) if names is not None else None
     if key == "x":
         kind, x = from_array(given["x"])
-    else:
-        kind, x = "text", [str(text) for text in given["text"]]
-    names = given.get("classes")
-    return Raw(kind, x, y, tuple(str(n) for n in names) if names is not None else None, native)
+        return Raw(kind, x, y, classes, native)
+    texts = [str(text) for text in given["text"]]
+    if "prompt" not in given:
+        return Raw("text", texts, y, classes, native)
+    prompts = [str(prompt) for prompt in given["prompt"]]
+    if len(prompts) != len(texts):
+        fail("D213", f"`{rest}` returned {len(texts)} texts and {len(prompts)} prompts")
+    return answering(prompts, texts, y, classes=classes, native=native)
 
 
 def target_of(rest: str) -> tuple[Path | str, str]:
@@ -133,7 +147,8 @@ def _items(rest: str, dataset: Any) -> dict[str, Any]:
     for key in items[0]:
         try:
             column = [item[key] for item in items]
-            stacked[key] = column if key == "text" else np.stack([np.asarray(c) for c in column])
+            words = key in ("text", "prompt")
+            stacked[key] = column if words else np.stack([np.asarray(c) for c in column])
         except (KeyError, ValueError, TypeError) as error:
             notes = (f"{type(error).__name__}: {error}",)
             fail("D213", f"the items of `{rest}` differ in `{key}`", notes=notes)

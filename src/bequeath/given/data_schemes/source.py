@@ -49,6 +49,13 @@ class Raw:
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
 
+def answering(prompts: Sequence[str], answers: Sequence[str], y: Any = None, **more: Any) -> Raw:
+    """Texts [N] that are a prompt and the answer to it; `prompt` says how many characters of each
+    are the former."""
+    texts = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+    return Raw("text", texts, y, columns={"prompt": [len(p) for p in prompts]}, **more)
+
+
 def fail(code: str, message: str, **details: Any) -> NoReturn:
     details.setdefault("at", ("ref",))
     raise JobError(Problem(code, message, **details))

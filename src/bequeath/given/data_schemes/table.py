@@ -1,12 +1,13 @@
-"""`csv:FILE` and `parquet:FILE`: a column of classes beside columns of numbers, or of text."""
+"""`csv:`, `jsonl:` and `parquet:FILE`: a column of classes beside columns of numbers or text."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bequeath.given.data_schemes.parquet import (
     fits,
@@ -18,6 +19,7 @@ from bequeath.given.data_schemes.parquet import (
 from bequeath.given.data_schemes.source import (
     Found,
     Raw,
+    answering,
     fail,
     listed,
     local,
@@ -28,6 +30,29 @@ from bequeath.given.data_schemes.source import (
 from bequeath.kernel.errors import JobError, Problem
 
 LABELS = ("label", "class", "y", "target")
+ABSENT = ["", "NA", "N/A", "NaN", "nan", "null", "NULL"]  # in columns of numbers
+
+
+class Columns(NamedTuple):
+    """What is read of a table. label: None without labels. features: of numbers; None: found by
+    type. text: instead of features; prompt: what comes before it."""
+
+    label: str | None
+    features: list[str] | None
+    text: str | None = None
+    prompt: str | None = None
+
+    @property
+    def texts(self) -> list[str]:
+        return [name for name in (self.text, self.prompt) if name is not None]
+
+    @property
+    def wanted(self) -> list[str] | None:
+        """All that are read; None where it takes reading to know."""
+        if self.features is None:
+            return None
+        label = [] if self.label is None else [self.label]
+        return list(dict.fromkeys([*label, *self.texts, *self.features]))
 
 
 def find_csv(rest: str, options: Any) -> Found:
@@ -35,12 +60,20 @@ def find_csv(rest: str, options: Any) -> Found:
     if problem := missing_path(path, folder=False):
         return Found(problems=[problem])
     try:
-        names = _header(path, options.sep)
-        _, features, text = columns(names, options)
+        return _found(columns(_header(path, options.sep), options))
     except JobError as error:
         return Found(problems=error.problems)
-    shape = (len(features),) if features and len(features) > 1 else None
-    return Found("text" if text is not None else "vector", shape=shape)
+
+
+def find_jsonl(rest: str, options: Any) -> Found:
+    """By the first line; other lines may have more."""
+    path = local(rest)
+    if problem := missing_path(path, folder=False):
+        return Found(problems=[problem])
+    try:
+        return _found(columns(_first_keys(path), options))
+    except JobError as error:
+        return Found(problems=error.problems)
 
 
 def find_parquet(rest: str, options: Any) -> Found:
@@ -69,26 +102,42 @@ def read_csv(rest: str, options: Any) -> Raw:
     path = local(rest)
     if problem := missing_path(path, folder=False):
         raise JobError(problem)
-    label, features, text = columns(_header(path, options.sep), options)
+    chosen = columns(_header(path, options.sep), options)
     fits(path.stat().st_size, path, options)
-    wanted = [name for name in (label, text, *(features or ())) if name is not None]
-    # A text or a class name like `NA` is what it says; an empty cell has no value.
-    texts = {text: pa.string()} if text is not None else {}
     try:
         table = arrow.read_csv(
             path,
             read_options=arrow.ReadOptions(block_size=min(2**31 - 1, path.stat().st_size + 1)),
             parse_options=arrow.ParseOptions(delimiter=options.sep, newlines_in_values=True),
             convert_options=arrow.ConvertOptions(
-                include_columns=wanted if features or text else None,
-                column_types=texts,
-                null_values=["", "NA", "N/A", "NaN", "nan", "null", "NULL"],
+                include_columns=chosen.wanted,
+                # A text or a class name like `NA` is what it says; an empty cell has no value.
+                column_types=dict.fromkeys(chosen.texts, pa.string()),
+                null_values=ABSENT,
                 strings_can_be_null=False,
             ),
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
         unreadable(path, error)
-    return _raw(table, label, features, text, path)
+    return _raw(table, chosen, path)
+
+
+def read_jsonl(rest: str, options: Any) -> Raw:
+    import pyarrow as pa
+    from pyarrow import json as arrow
+
+    path = local(rest)
+    if problem := missing_path(path, folder=False):
+        raise JobError(problem)
+    chosen = columns(_first_keys(path), options)
+    size = path.stat().st_size
+    fits(size, path, options)
+    try:
+        whole = arrow.ReadOptions(block_size=min(2**31 - 1, size + 1))
+        table = arrow.read_json(path, read_options=whole)
+    except (pa.ArrowException, OSError) as error:
+        unreadable(path, error)
+    return _raw(table, chosen, path)
 
 
 def read_parquet(rest: str, options: Any) -> Raw:
@@ -96,17 +145,13 @@ def read_parquet(rest: str, options: Any) -> Raw:
     if problems := find_parquet(rest, options).problems:
         raise JobError(problems)
     with parquet_file(path) as file:
-        label, features, text = columns(parquet_names(file, path), options)
-        wanted = [name for name in (label, text, *(features or ())) if name is not None]
-        table = parquet_table(file, path, options, wanted if features or text else None)
-    return _raw(table, label, features, text, path)
+        chosen = columns(parquet_names(file, path), options)
+        table = parquet_table(file, path, options, chosen.wanted)
+    return _raw(table, chosen, path)
 
 
-def columns(names: list[str], options: Any) -> tuple[str | None, list[str] | None, str | None]:
-    """The columns of the label (None: no labels), of numbers (None: find by type) and of text.
-
-    Raises JobError (D204) with all that are missing.
-    """
+def columns(names: list[str], options: Any) -> Columns:
+    """What the options choose. Raises JobError (D204) with all that are missing."""
     problems = []
     label = options.label
     if label is None:
@@ -115,8 +160,14 @@ def columns(names: list[str], options: Any) -> tuple[str | None, list[str] | Non
             problems.append(_no_column("label", "label", names))
     elif label not in names:
         problems.append(_no_column(label, "label", names))
-    if options.text is not None and options.text not in names:
-        problems.append(_no_column(options.text, "text", names))
+    for option in ("text", "prompt"):
+        name = getattr(options, option)
+        if name is not None and name not in names:
+            problems.append(_no_column(name, option, names))
+    if options.prompt is not None and options.text is None:
+        message = "`prompt` comes before a text, and no `text` is named"
+        remedies = ("say `text: NAME`, the column of the answers",)
+        problems.append(Problem("D204", message, at=("prompt",), remedies=remedies))
     if options.text is not None and options.features is not None:
         message = "`text` and `features` exclude each other"
         problems.append(Problem("D204", message, at=("features",)))
@@ -129,8 +180,14 @@ def columns(names: list[str], options: Any) -> tuple[str | None, list[str] | Non
     if problems:
         raise JobError(problems)
     if options.text is not None:
-        return label, [], options.text
-    return label, list(options.features) if options.features else None, None
+        return Columns(label, [], options.text, options.prompt)
+    return Columns(label, list(options.features) if options.features else None)
+
+
+def _found(chosen: Columns) -> Found:
+    many = chosen.features is not None and len(chosen.features) > 1
+    shape = (len(chosen.features or ()),) if many else None
+    return Found("text" if chosen.text is not None else "vector", shape=shape)
 
 
 def _no_column(name: str, option: str, names: list[str]) -> Problem:
@@ -169,11 +226,31 @@ def _header(path: Path, sep: str) -> list[str]:
     return names
 
 
-def _raw(
-    table: Any, label: str | None, features: list[str] | None, text: str | None, path: Path
-) -> Raw:
+def _first_keys(path: Path) -> list[str]:
+    """The keys of the first object, which may take 16 MB."""
+    with path.open("rb") as file:
+        lines = iter(lambda: file.readline(2**24), b"")
+        line = next((line for line in lines if line.strip()), b"")
+    if not line:
+        fail("D205", f"`{path}` is empty")
+    try:
+        first = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        notes = (f"its first line: {error}",)
+        fail("D202", f"`{path}` is not JSON lines", notes=notes)
+    if not isinstance(first, dict):
+        message = f"`{path}` is not JSON lines: its first is no object"
+        fail("D202", message, remedies=("write an object of named values on each line",))
+    return list(first)
+
+
+def _raw(table: Any, chosen: Columns, path: Path) -> Raw:
     import pyarrow as pa
 
+    label, features, text, prompt = chosen
+    absent = [name for name in chosen.wanted or () if name not in table.column_names]
+    if absent:
+        fail("D204", f"there is no column `{absent[0]}` in `{path}`")
     if table.num_rows == 0:
         fail("D205", f"`{path}` is empty: a header, but no rows")
     y = table[label].to_pylist() if label is not None else None
@@ -181,6 +258,9 @@ def _raw(
         y = table[label].cast(pa.float64()).to_numpy()
     if y is not None and pa.types.is_floating(table[label].type):
         y = table[label].to_numpy()
+    if text is not None and prompt is not None:
+        answers, prompts = _texts(table[text], text), _texts(table[prompt], prompt, "prompt")
+        return answering(prompts, answers, y)
     if text is not None:
         return Raw("text", _texts(table[text], text), y)
     if features is None:
@@ -259,12 +339,12 @@ def _refuse_stray(column: Any, name: str) -> None:
         )
 
 
-def _texts(column: Any, name: str) -> list[str]:
+def _texts(column: Any, name: str, option: str = "text") -> list[str]:
     texts = column.to_pylist()
     absent = [i for i, text in enumerate(texts) if text is None]
     if absent:
         message = f"column `{name}` has {len(absent)} cells without text"
-        fail("D208", message, at=("text",), notes=(f"{rows_named(absent)} (the first is 0)",))
+        fail("D208", message, at=(option,), notes=(f"{rows_named(absent)} (the first is 0)",))
     return [_text(text) for text in texts]
 
 

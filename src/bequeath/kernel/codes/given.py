@@ -215,6 +215,13 @@ CODES = {
         "both must be language models that number the same tokens.",
         "Leave `protocol.write` out, or give a teacher with the student's tokens.",
     ),
+    "G496": Code(
+        "prompts leave nothing to learn",
+        "`prompt` names what comes before the answers, which alone are learnt. Which tokens are "
+        "the prompt's is told by the characters they stand for; a tokenizer in plain Python does "
+        "not say. And a model reads so many tokens at most, which here the prompts fill.",
+        "Do what the message says.",
+    ),
     "G420": Code(
         "the source's classes have no names",
         "Which classes source and target share is told by their names. A file of weights alone "

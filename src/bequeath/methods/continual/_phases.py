@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BATCH = 256
 
 
-def lengths(train: Train, share: float, both: bool) -> tuple[dict[str, int], dict[str, int]]:
+def lengths(train: Train, share: float, both: bool) -> tuple[dict[str, Any], dict[str, Any]]:
     """How long masks and weights learn: what `train` says, divided. RunError G435.
 
     share: of the weights. both: whether they learn at all.
@@ -42,7 +42,7 @@ def fit(
     nets: TaskNets,
     task: Task,
     phase: str,
-    length: dict[str, int],
+    length: dict[str, Any],
     lr: float | None = None,
     early: Snapshot | None = None,
 ) -> None:
@@ -75,7 +75,7 @@ def learn_mask(
     ctx: Context,
     nets: TaskNets,
     task: Task,
-    lengths: tuple[dict[str, int], dict[str, int]],
+    lengths: tuple[dict[str, Any], dict[str, Any]],
     lr: float | None,
 ) -> dict[str, Tensor]:
     """The first phase; -> the masks, bool by weight. Shows the network after its first epoch."""

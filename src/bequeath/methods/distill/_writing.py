@@ -29,7 +29,7 @@ class Writing(MethodConfig):
     prompt: int = Field(
         8,
         ge=1,
-        description="tokens of each text that are its beginning",
+        description="tokens of each text that are its beginning, where the data have no prompts",
         json_schema_extra={"source": OURS},
     )
     length: int = Field(

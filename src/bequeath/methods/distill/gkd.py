@@ -16,9 +16,9 @@ Models: Learning from Self-Generated Mistakes", 2023, arXiv 2306.13649, algorith
 divergences are of Ko et al., "DistiLLM", 2024, arXiv 2402.03898, without its replay of texts.
 
 Use it for a student that will write. It costs the writing: one pass of the student for each word
-(models of transformers keep what they have read). Texts have no prompts here: their first `prompt`
-tokens are the beginning. All words a batch's loss is about come after those. The teacher answers
-live where the student writes, so its answers are not kept.
+(models of transformers keep what they have read). A beginning is the prompt where the data have
+prompts, else the first `prompt` tokens of a text. All words a batch's loss is about come after
+those. The teacher answers live where the student writes, so its answers are not kept.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def gkd(ctx: Context, given: Given, cfg: Config) -> Outcome:
         start = beginnings(student, batch, cfg.prompt)
         if float(torch.rand((), generator=rng)) < cfg.on_policy:
             batch = go_on(student, start, cfg.length, rng, temperature=cfg.sampling).batch
-        asked = targets(student, batch, skip=start.shape[1] - 1)
+        asked = targets(student, batch, skip=start.length - 1)
         said, told = words.said(batch, asked), rows_of(asked, answers(batch).answer)
         soft, _ = next_word_sums(said, told, measure, None, Weights(soft=1.0), cfg.temperature)
         return {"gkd": Term(soft, len(said), over=asked.over)}
