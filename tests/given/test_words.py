@@ -6,6 +6,7 @@ import pytest
 import torch
 from tiny_language import causal_folder
 
+from bequeath.blocks.listen import hear
 from bequeath.blocks.targets import prompt_tokens, targets
 from bequeath.blocks.writing import Start, beginnings, go_on
 from bequeath.given.access import Access, DataNeed, Labels, ModelNeed, Needs
@@ -13,7 +14,15 @@ from bequeath.given.data import data_handle
 from bequeath.given.given import Given
 from bequeath.given.models import model_handle
 from bequeath.given.preprocess import CharacterPreprocess
-from bequeath.given.words import Speaker, has_parts, in_parts, is_large, likeliest, whole
+from bequeath.given.words import (
+    Speaker,
+    answering,
+    has_parts,
+    in_parts,
+    is_large,
+    likeliest,
+    whole,
+)
 from bequeath.losses.divergence import top_k
 
 TEXTS = data_handle("train", "sentences:6").load()
@@ -72,10 +81,32 @@ def _bent(module, args, output):
 
 
 def test_the_likeliest_words_in_parts_are_those_of_all_logits(model, monkeypatch):
-    monkeypatch.setattr("bequeath.given.words.NUMBERS", 1000)  # a few rows at a time
+    monkeypatch.setattr("bequeath.given.words.rows_at_once", lambda words: 10)
     parts, direct = likeliest(in_parts(model, batch()), 4), top_k(model(batch()), 4)
     torch.testing.assert_close(parts.log_p, direct.log_p, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(parts.log_rest, direct.log_rest, rtol=1e-4, atol=1e-5)
+
+
+def test_a_large_vocabulary_is_heard_in_parts(model, monkeypatch):
+    whole = hear(model, TEXTS)
+    assert answering(model, 16) is model
+    monkeypatch.setattr("bequeath.given.words.NUMBERS", 1000)
+    monkeypatch.setattr("bequeath.blocks.listen.rows_at_once", lambda words: 10)
+    monkeypatch.setattr(type(model), "forward", _never_all(type(model).forward))
+    parts = hear(model, TEXTS)
+    torch.testing.assert_close(parts.nll, whole.nll, rtol=1e-5, atol=1e-4)
+    assert torch.equal(parts.right, whole.right) and torch.equal(parts.tokens, whole.tokens)
+
+
+def _never_all(forward):
+    """Fails where a model makes all its logits, but for the few of the trial."""
+
+    def called(self, batch):
+        said = forward(self, batch)
+        assert said.shape[-1] == 16 or said.shape[:2].numel() <= 8
+        return said
+
+    return called
 
 
 def test_a_predictor_shows_as_much_as_it_may():

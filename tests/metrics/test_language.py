@@ -50,6 +50,9 @@ def test_batches_join():
     whole = spoken(logits, y, sample, 2)
     parts = [spoken(logits[:2], y[:2], sample[:2], 1), spoken(logits[2:], y[2:], sample[2:] - 1, 1)]
     assert torch.equal(joined(parts).nll, whole.nll)
+    chunks = spoken(logits, y, sample, 2, chunk=2)
+    assert torch.equal(chunks.nll, whole.nll) and torch.equal(chunks.right, whole.right)
+    assert torch.equal(chunks.tokens, whole.tokens)
 
 
 def test_a_uniform_model_has_the_vocabulary_for_perplexity():

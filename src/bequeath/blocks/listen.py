@@ -7,25 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bequeath.blocks.targets import targets
+from bequeath.blocks.targets import rows_of, targets
+from bequeath.given.words import answering
+from bequeath.losses.vocabulary import rows_at_once
 from bequeath.metrics.language import Spoken, joined, spoken
 from bequeath.metrics.membership import cross_entropy
 
 NUMBERS = 2**24  # in the answers to one batch, 64 MB in float32
+IN_PARTS = 16  # texts at a time, where the answers to so many would be more
 
 
 @torch.no_grad()
 def hear(model: Any, data: Any, device: torch.device | str = "cpu") -> Spoken:
     """What a language model (a BoundModel in eval mode, or a Predictor) says of each text."""
-    longest = getattr(model.preprocess, "max_length", 512)
-    size = max(1, min(256, NUMBERS // (longest * (model.facts.n_classes or 1))))
-    parts = []
-    for idx in torch.arange(len(data)).split(size):
+    words, answer = model.facts.n_classes or 1, answering(model, IN_PARTS)
+    size = min(256, NUMBERS // (getattr(model.preprocess, "max_length", 512) * words))
+    found = []
+    for idx in torch.arange(len(data)).split(IN_PARTS if answer is not model else max(1, size)):
         batch = data.fetch(idx)
         batch["idx"] = batch["idx"].to(device)
         asked = targets(model, batch)
-        parts.append(spoken(asked.rows(model(batch)), asked.y, asked.sample, len(idx)))
-    return joined(parts)
+        said = rows_of(asked, answer(batch))
+        found.append(spoken(said, asked.y, asked.sample, len(idx), rows_at_once(words)))
+    return joined(found)
 
 
 @torch.no_grad()

@@ -11,15 +11,16 @@ after that) is tried out and not assumed: `has_parts`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bequeath.losses.divergence import TopK, top_k
-from bequeath.losses.vocabulary import NUMBERS, Projected
+from bequeath.losses.vocabulary import NUMBERS, Projected, rows_at_once
 
 TRIED = 8  # tokens
 
@@ -80,13 +81,30 @@ def likeliest(said: Tensor | Projected, k: int) -> TopK:
         return top_k(said.float(), k)
     shape = said.hidden.shape[:-1]
     rows = said.over(lambda hidden: hidden.flatten(0, -2))
-    step = max(1, NUMBERS // said.weight.shape[0])
+    step = rows_at_once(said.weight.shape[0])
     n = len(rows.hidden)
     parts = [top_k(rows[a : a + step].float(), k) for a in range(0, n, step)]
     joined = TopK(*(torch.cat([getattr(p, f) for p in parts]) for f in TopK.__match_args__))
     return TopK(
         joined.log_p.view(*shape, k), joined.index.view(*shape, k), joined.log_rest.view(shape)
     )
+
+
+def parts_of(model: Any) -> Callable[[Mapping[str, Any]], Projected] | None:
+    """How a model (a BoundModel, a Predictor) is asked for logits that are made rows at a time;
+    None where it cannot be."""
+    if hasattr(model, "in_parts"):
+        found: Callable[[Mapping[str, Any]], Projected] | None = model.in_parts
+        return found
+    return partial(in_parts, model) if isinstance(model, nn.Module) and has_parts(model) else None
+
+
+def answering(model: Any, texts: int) -> Callable[[Mapping[str, Any]], Tensor | Projected]:
+    """What answers batches of so many texts for a model: itself, or, where all logits at once
+    would be many and the model allows it, what makes them rows at a time."""
+    if not model.facts.per_token or not is_large(model.facts, model.preprocess, texts):
+        return model
+    return parts_of(model) or model
 
 
 class Speaker:

@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from bequeath.losses.divergence import Divergence, TopK, compare, softened
 
 NUMBERS = 2**24  # in the logits of one chunk: 64 MB in fp32, four or five times at once
+ROWS = 128  # in a chunk at least: of 64 the products took 1.17 of the time, at 256,000 words
 SAME = 1e-6  # weights that differ by less are those announced
 
 
@@ -93,8 +94,8 @@ def fused(
     `measure` None. y: int64 [N], needed where `hard` is not 0. soft, hard: the weights of the two
     sums in the loss that will be taken backward; the sums themselves are not multiplied by them.
     soft_rows, hard_rows: [N], w_s and w_h, without gradient; None: 1. A row whose weight is 0 is
-    ignored, whatever the models say there. chunk: rows at a time; None: as many as make 2^24
-    logits. ValueError for what does not go together.
+    ignored, whatever the models say there. chunk: rows at a time; None: `rows_at_once`.
+    ValueError for what does not go together.
     """
     if (teacher is None) != (measure is None) or (measure is None and soft):
         raise ValueError("a divergence needs a teacher, and a weight of it both")
@@ -103,7 +104,7 @@ def fused(
     hidden, weight, bias = student.hidden, student.weight, student.bias
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-    step = chunk or max(1, NUMBERS // weight.shape[0])
+    step = chunk or rows_at_once(weight.shape[0])
     plan = _Plan(
         teacher, measure, temperature, y if hard else None, soft, hard, soft_rows, hard_rows,
         step, dtype,
@@ -111,6 +112,11 @@ def fused(
     with torch.autocast(kind, enabled=False):
         both: tuple[Tensor, Tensor] = _Fused.apply(hidden, weight, bias, plan)
     return both
+
+
+def rows_at_once(words: int) -> int:
+    """Rows of a chunk: as many as make 2^24 logits, and at least 128."""
+    return max(ROWS, NUMBERS // words)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +27,12 @@ LANGUAGE: dict[str, Direction] = {
     "perplexity": "lower",
     "accuracy": "higher",
 }
+
+
+class Rows(Protocol):
+    """rows[a:b] are logits [b - a, V]: a tensor, or what makes them when they are asked for."""
+
+    def __getitem__(self, rows: Any) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -59,17 +66,19 @@ class Spoken:
         return each[name] * (len(self.tokens) / self.tokens.sum())
 
 
-def spoken(logits: Tensor, y: Tensor, sample: Tensor, n: int) -> Spoken:
-    """Of a batch's rows: logits [M, V], the right tokens [M], which of its n texts they are in."""
-    log_p = logits.double().log_softmax(1)
-    nll = F.nll_loss(log_p, y, reduction="none")
-    zero = torch.zeros(n, dtype=torch.float64, device=logits.device)
-    right = (log_p.argmax(1) == y).double()
-    return Spoken(
-        zero.index_add(0, sample, nll),
-        zero.index_add(0, sample, right),
-        zero.index_add(0, sample, torch.ones_like(nll)),
-    )
+def spoken(said: Rows, y: Tensor, sample: Tensor, n: int, chunk: int | None = None) -> Spoken:
+    """Of a batch's rows: logits [M, V], the right tokens [M], which of its n texts they are in.
+
+    chunk: rows that are looked at together; None: all.
+    """
+    found = torch.zeros(3, n, dtype=torch.float64, device=y.device)
+    for a in range(0, len(y), chunk or max(1, len(y))):
+        rows = slice(a, a + chunk if chunk else None)
+        log_p = said[rows].double().log_softmax(1)
+        nll = F.nll_loss(log_p, y[rows], reduction="none")
+        right = (log_p.argmax(1) == y[rows]).double()
+        found.index_add_(1, sample[rows], torch.stack([nll, right, torch.ones_like(nll)]))
+    return Spoken(*found)
 
 
 def joined(parts: list[Spoken]) -> Spoken:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bequeath.blocks.taps import Tap, Taps
-from bequeath.given.words import Speaker, has_parts, in_parts, likeliest
+from bequeath.given.words import Speaker, likeliest, parts_of
 from bequeath.losses.divergence import TopK, rest_of
 from bequeath.losses.vocabulary import Projected
 from bequeath.signals.flat import asked
@@ -40,7 +40,6 @@ class LiveTeacher:
 
     stats: dict[str, Any] | None = None
     length: int | None = None
-    _whole_only: bool | None = None
 
     def __init__(
         self,
@@ -127,7 +126,7 @@ class LiveTeacher:
     def _answer(self, batch: Batch) -> Tensor | TopK | Projected:
         """Logits, the likeliest words, or logits to be made; in the type the model computes in."""
         model: Any = self.model
-        parts = self._parts() if self.in_parts else None
+        parts = self._parts if self.in_parts else None
         said = model(batch) if parts is None else parts(batch)
         if not self.top_k:
             return said
@@ -135,15 +134,9 @@ class LiveTeacher:
             return TopK(said[0].float(), said[1], rest_of(said[0].float()))
         return likeliest(said, self.top_k)
 
+    @cached_property
     def _parts(self) -> Callable[[Batch], Projected] | None:
-        """How the model's logits are had in parts, where that is possible."""
-        model: Any = self.model
-        if hasattr(model, "in_parts"):
-            found: Callable[[Batch], Projected] | None = model.in_parts
-            return found
-        if self._whole_only is None:
-            self._whole_only = not (isinstance(model, nn.Module) and has_parts(model))
-        return None if self._whole_only else partial(in_parts, model)
+        return parts_of(self.model)
 
     def _even(self, values: Tensor, batch: Batch) -> Tensor:
         """[B, T, ...] -> [B, length, ...]; what it says behind the end of a text is of no use."""

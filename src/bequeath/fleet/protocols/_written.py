@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
-from bequeath.blocks.targets import targets
+from bequeath.blocks.targets import rows_of, targets
 from bequeath.blocks.writing import beginnings, go_on
 from bequeath.fleet.gates import Opened, reference_role
 from bequeath.fleet.protocols._language import tokens_of
+from bequeath.given.words import answering
 from bequeath.kernel.errors import Problem
 from bequeath.losses.vocabulary import log_prob
 from bequeath.train.seeds import generator
@@ -45,7 +46,8 @@ def written_problems(opened: Opened) -> Iterator[Problem]:
 @torch.no_grad()
 def judge_written(opened: Opened, model: Any, seed: int) -> dict[str, float]:
     """The notes above, of as many texts as the protocol says; beginnings come round again."""
-    teacher = opened.load(str(reference_role(opened.job))).eval()
+    models = model, opened.load(str(reference_role(opened.job))).eval()
+    ours, theirs = (answering(one, AT_ONCE) for one in models)
     count = int(getattr(opened.job.protocol, "write", 0))
     p = q = 0.0
     n = 0
@@ -55,8 +57,8 @@ def judge_written(opened: Opened, model: Any, seed: int) -> dict[str, float]:
         start = beginnings(model, batch, START)
         said = go_on(model, start, NEW, generator(seed, "written", number))
         asked = targets(model, said.batch, skip=said.start - 1)
-        p += float(log_prob(asked.rows(teacher(said.batch)), asked.y).sum())
-        q += float(log_prob(asked.rows(model(said.batch)), asked.y).sum())
+        p += float(log_prob(rows_of(asked, theirs(said.batch)), asked.y).sum())
+        q += float(log_prob(rows_of(asked, ours(said.batch)), asked.y).sum())
         n += len(asked.y)
     if n == 0:
         return {}
