@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from made_runs import CLASSES, add_arm, add_run, answers, labels, record
 
+from bequeath.evidence.answer import sentence
+from bequeath.evidence.compare import compare
 from bequeath.evidence.doctor import Finding, diagnose
 from bequeath.evidence.predictions import from_arrays, save_predictions
 from bequeath.evidence.record import load_record, save_record
@@ -85,6 +87,20 @@ def test_a_clear_gain_is_fine_and_a_clear_loss_is_not(tmp_path):
     gain, loss = (only(diagnose(tmp_path / f), "difference") for f in ("gain", "loss"))
     assert (gain.level, loss.level) == ("fine", "wrong")
     assert gain.numbers["low"] > 0 > loss.numbers["high"]
+
+
+def test_a_difference_below_the_margin_is_nothing_wrong(tmp_path):
+    right = answers(0.8, 3, 2000, stream=1)
+    fewer = right.copy()
+    for row in fewer:
+        row[np.flatnonzero(row)[:8]] = 0
+    add_arm(tmp_path, "ce", right, baseline=True)
+    add_arm(tmp_path, "kd", fewer)
+    found = only(diagnose(tmp_path), "difference")
+    assert found.numbers["high"] < 0 and found.level == "fine" and not found.do
+    assert "less than the margin of 1.0 point of accuracy" in found.says
+    said = sentence(compare(tmp_path))
+    assert "kd loses to ce by 0.4 points of accuracy, less than the margin of 1.0 point" in said
 
 
 def test_one_seed_says_nothing_of_the_next(tmp_path):

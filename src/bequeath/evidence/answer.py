@@ -33,10 +33,9 @@ def sentence(comparison: Comparison) -> str:
 def _versus(pair: Pair, measure: Measure) -> str:
     sure = _sure(pair, measure)
     gain = amount(pair.gain, measure)
-    if pair.verdict == "better":
-        return f"{pair.arm} beats {pair.versus} by {gain} ({sure})"
-    if pair.verdict == "worse":
-        return f"{pair.arm} loses to {pair.versus} by {gain} ({sure})"
+    if pair.verdict in ("better", "worse"):
+        does = "beats" if pair.verdict == "better" else "loses to"
+        return f"{pair.arm} {does} {pair.versus} by {gain}{small(pair, measure)} ({sure})"
     if pair.verdict == "equivalent":
         within = amount(pair.margin, measure)
         return f"{pair.arm} is as good as {pair.versus} within {within} ({sure})"
@@ -46,6 +45,11 @@ def _versus(pair: Pair, measure: Measure) -> str:
     way = "ahead" if pair.gain > 0 else "behind"
     said = f"{gain} {way}" if pair.gain else "no difference"
     return f"{pair.arm} and {pair.versus} are not distinguishable ({said}, {sure}{least})"
+
+
+def small(pair: Pair, measure: Measure) -> str:
+    """What is to be added to a difference that is there, and too small to matter."""
+    return f", less than the margin of {amount(pair.margin, measure)}" if pair.equivalent else ""
 
 
 def _sure(pair: Pair, measure: Measure) -> str:

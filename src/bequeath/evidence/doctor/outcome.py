@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bequeath.evidence.answer import small
 from bequeath.evidence.bench import Side
 from bequeath.evidence.comparison import Pair
 from bequeath.evidence.doctor.finding import Finding, Level
@@ -42,24 +43,26 @@ def worth_imitating(inputs: Inputs) -> Iterator[Finding]:
 
 def _teacher(role: str, alone: Pair, measure: Measure) -> Finding:
     """alone: the student that was trained without the teacher, against the teacher."""
-    by, student = amount(alone.gain, measure), f"the student alone (`{alone.arm}`)"
-    numbers = _numbers(alone)
-    if alone.verdict == "worse":
+    by = amount(alone.gain, measure) + small(alone, measure)
+    student, numbers = f"the student alone (`{alone.arm}`)", _numbers(alone)
+    if alone.verdict == "worse" and not alone.equivalent:
         says = f"`{role}` is {by} ahead of {student}: there is something to hand on"
         return Finding(check="teacher", level="fine", says=says, numbers=numbers)
     more = "a student learns a teacher's mistakes too: take a better teacher, or none"
-    if alone.verdict == "better":
+    if alone.verdict == "better" and not alone.equivalent:
         says = f"{student} is {by} ahead of `{role}` on this data"
         return Finding(check="teacher", level="wrong", says=says, numbers=numbers, do=more)
     says = f"`{role}` is not clearly better than {student} on this data ({_range(alone, measure)})"
+    if alone.equivalent and alone.gain:
+        says = f"`{role}` is {by} {'behind' if alone.gain > 0 else 'ahead of'} {student}"
     do = f"{more}; or judge on more samples"
     return Finding(check="teacher", level="look", says=says, numbers=numbers, do=do)
 
 
 def _as_it_came(role: str, pair: Pair, measure: Measure, *, taught: bool) -> Finding:
     """An arm's result beside a model that was there before; a taught one may stay behind it."""
-    by, numbers = amount(pair.gain, measure), _numbers(pair)
-    if pair.verdict == "worse" and not taught:
+    by, numbers = amount(pair.gain, measure) + small(pair, measure), _numbers(pair)
+    if pair.verdict == "worse" and not taught and not pair.equivalent:
         says = f"`{pair.arm}` is {by} behind `{role}` as it came: the run made it worse"
         do = f"keep `{role}`, or shorten the training and lower `train.optimizer.lr`"
         return Finding(
@@ -96,6 +99,8 @@ def _difference(pair: Pair, measure: Measure) -> Finding:
     if pair.interval is None:
         level, do = "unknown", MORE_SEEDS
         said += ": what another seed would give is not known"
+    elif pair.verdict in ("better", "worse") and pair.equivalent and len(pair.seeds) > 1:
+        said += f": beyond noise{small(pair, measure)}"
     elif pair.verdict == "worse":
         level, do = "wrong", f"take {versus}, or other settings of `{pair.arm}`"
         said += ": it is worse, beyond noise"
