@@ -134,7 +134,8 @@ def _cost(job: Job) -> str:
         batch = train.batch_size * train.accumulate
         steps = train.epochs * math.ceil(n / batch) if n is not None else None
     if steps is None:
-        return f"{train.epochs} epochs over `{data}`, whose size is known once it is opened"
+        passes = f"{train.epochs} epoch{'' if train.epochs == 1 else 's'}"
+        return f"{passes} over `{data}`, whose size is known once it is opened"
     words = f"{steps:,} steps of {train.batch_size * train.accumulate}"
     sizes = [job.models[role].facts.parameters for role in trained]
     if all(sizes):

@@ -43,7 +43,7 @@ def worth_imitating(inputs: Inputs) -> Iterator[Finding]:
 
 def _teacher(role: str, alone: Pair, measure: Measure) -> Finding:
     """alone: the student that was trained without the teacher, against the teacher."""
-    by = amount(alone.gain, measure) + small(alone, measure)
+    by = amount(alone.gain, measure)
     student, numbers = f"the student alone (`{alone.arm}`)", _numbers(alone)
     if alone.verdict == "worse" and not alone.equivalent:
         says = f"`{role}` is {by} ahead of {student}: there is something to hand on"
@@ -54,14 +54,15 @@ def _teacher(role: str, alone: Pair, measure: Measure) -> Finding:
         return Finding(check="teacher", level="wrong", says=says, numbers=numbers, do=more)
     says = f"`{role}` is not clearly better than {student} on this data ({_range(alone, measure)})"
     if alone.equivalent and alone.gain:
-        says = f"`{role}` is {by} {'behind' if alone.gain > 0 else 'ahead of'} {student}"
+        way = "behind" if alone.gain > 0 else "ahead of"
+        says = f"`{role}` is {by} {way} {student}{small(alone, measure)}"
     do = f"{more}; or judge on more samples"
     return Finding(check="teacher", level="look", says=says, numbers=numbers, do=do)
 
 
 def _as_it_came(role: str, pair: Pair, measure: Measure, *, taught: bool) -> Finding:
     """An arm's result beside a model that was there before; a taught one may stay behind it."""
-    by, numbers = amount(pair.gain, measure) + small(pair, measure), _numbers(pair)
+    by, numbers = amount(pair.gain, measure), _numbers(pair)
     if pair.verdict == "worse" and not taught and not pair.equivalent:
         says = f"`{pair.arm}` is {by} behind `{role}` as it came: the run made it worse"
         do = f"keep `{role}`, or shorten the training and lower `train.optimizer.lr`"
@@ -69,7 +70,8 @@ def _as_it_came(role: str, pair: Pair, measure: Measure, *, taught: bool) -> Fin
             check="as it came", level="wrong", arm=pair.arm, says=says, numbers=numbers, do=do
         )
     way = "ahead of" if pair.gain > 0 else "behind" if pair.gain else "away from"
-    says = f"`{pair.arm}` is {by} {way} `{role}` as it came ({pair.verdict})"
+    less = small(pair, measure)
+    says = f"`{pair.arm}` is {by} {way} `{role}` as it came{less} ({pair.verdict})"
     return Finding(check="as it came", level="fine", arm=pair.arm, says=says, numbers=numbers)
 
 

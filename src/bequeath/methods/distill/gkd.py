@@ -141,5 +141,5 @@ def gkd(ctx: Context, given: Given, cfg: Config) -> Outcome:
         soft, _ = next_word_sums(said, told, measure, None, Weights(soft=1.0), cfg.temperature)
         return {"gkd": Term(soft, len(said), over=asked.over)}
 
-    in_two_fits(ctx, student, train, words, step, cfg.sft)
+    in_two_fits(ctx, student, train, words, step, cfg)
     return Outcome(models={"student": student})

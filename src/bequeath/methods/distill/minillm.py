@@ -148,5 +148,5 @@ def minillm(ctx: Context, given: Given, cfg: Config) -> Outcome:
             terms["ce"] = texts_term(student, words, batch, cfg.lm)
         return terms
 
-    in_two_fits(ctx, student, train, words, step, cfg.sft)
+    in_two_fits(ctx, student, train, words, step, cfg)
     return Outcome(models={"student": student})
