@@ -16,6 +16,9 @@ from safetensors.torch import load_file
 from tiny_jobs import job, plain, record
 
 from bequeath.fleet import run_job
+from bequeath.fleet.gates import check_deep
+from bequeath.kernel.errors import JobError
+from bequeath.train.processes import Processes
 
 PATIENCE = 240.0
 # Both add the same float32 gradients in another order. Measured over these twelve steps: losses
@@ -143,6 +146,27 @@ def test_two_processes_fail_together_go_on_and_learn_what_one_learns(tmp_path, m
     wrote = {(x["rank"], x["wrote"]) for x in lines if x.get("wrote", "").startswith(ours)}
     assert {rank for rank, name in wrote if not name.endswith(".lock")} == {"0"}
     assert any(name.startswith(ours[1]) for _, name in wrote)
+
+
+def test_processes_that_share_out_what_trains_learn_the_same(tmp_path, monkeypatch):
+    """A whole job with `train.shard`: the model that is written is whole, and an ordinary one."""
+    monkeypatch.setenv("BEQUEATH_CACHE", str(tmp_path / "cache"))
+    two, changes = tmp_path / "two", {"baselines": False}
+    path = write_job(tmp_path, **changes)
+    sets = ("--set", f"out={two}", "--set", "train.shard=full")
+    (code, _, said), (other_code, *silent) = started("run", path, *sets)
+    assert (code, other_code) == (0, 0), said
+    assert silent == ["", ""]
+    one = run_job(job(tmp_path / "one", train={"batch_size": 32}, **changes), quiet=True)
+    agree(one, two, "kd")  # measured: losses by 2.2e-7, weights by 3e-8
+
+
+def test_what_shards_do_not_go_with_is_refused_at_the_gate(tmp_path):
+    with pytest.raises(JobError) as caught:
+        check_deep(job(tmp_path, train={"shard": "full", "compile": True}), Processes(0, 2))
+    assert [p.code for p in caught.value.problems] == ["T617"]
+    alone = check_deep(job(tmp_path, train={"shard": "full"}))
+    assert any("there is one process" in note for note in alone.notes)
 
 
 def test_what_is_wrong_with_a_job_is_said_once(tmp_path):

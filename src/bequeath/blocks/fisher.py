@@ -84,12 +84,16 @@ class Anchor:
         self.fisher = {name: self.decay * old[name] + fisher[name] for name in self.params}
         self.start = {name: p.detach().clone() for name, p in self.params.items()}
 
-    def penalty(self) -> Tensor:
-        """0-d, without a factor. LookupError before the first `move`."""
+    def penalty(self, params: Mapping[str, Tensor] | None = None) -> Tensor:
+        """0-d, without a factor. LookupError before the first `move`.
+
+        params: what the weights are now, where a step may find other objects than the ones here.
+        """
         if not self.fisher:
             raise LookupError("there is nothing to hold on to yet")
+        now = self.params if params is None else params
         parts = [
-            (self.fisher[name] * (p - self.start[name]).square()).sum()
-            for name, p in self.params.items()
+            (self.fisher[name] * (now[name] - self.start[name]).square()).sum()
+            for name in self.params
         ]
         return torch.stack(parts).sum()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bequeath.blocks.targets import answers_in, prompt_tokens
+from bequeath.blocks.whole import whole
 from bequeath.given.words import Speaker
 
 Says = Callable[[Tensor], Tensor]
@@ -87,22 +88,23 @@ def go_on(
     tokens = start.tokens[:, : int(start.length.min())]
     mask = torch.ones_like(tokens)
     open_ = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    for place in range(tokens.shape[1], min(int(last.max()), model.preprocess.max_length)):
-        open_ = open_ & (last > place)
-        if not open_.any():
-            break
-        p = (says(tokens).float() / temperature).softmax(1)
-        if mixed is not None:
-            theirs = (mixed(tokens).float() / temperature).softmax(1)
-            p = share * theirs + (1 - share) * p
-        drawn = torch.multinomial(p.cpu(), 1, generator=rng)[:, 0].to(tokens.device)
-        drawn = torch.where(open_, drawn, 0 if end is None else end)
-        given = start.length > place
-        if place < longest:
-            drawn = torch.where(given, start.tokens[:, place], drawn)
-        tokens = torch.cat([tokens, drawn[:, None]], 1)
-        mask = torch.cat([mask, open_[:, None].long()], 1)
-        if end is not None:
-            open_ = open_ & (given | (drawn != end))
+    with whole():  # one process may write longer than another
+        for place in range(tokens.shape[1], min(int(last.max()), model.preprocess.max_length)):
+            open_ = open_ & (last > place)
+            if not open_.any():
+                break
+            p = (says(tokens).float() / temperature).softmax(1)
+            if mixed is not None:
+                theirs = (mixed(tokens).float() / temperature).softmax(1)
+                p = share * theirs + (1 - share) * p
+            drawn = torch.multinomial(p.cpu(), 1, generator=rng)[:, 0].to(tokens.device)
+            drawn = torch.where(open_, drawn, 0 if end is None else end)
+            given = start.length > place
+            if place < longest:
+                drawn = torch.where(given, start.tokens[:, place], drawn)
+            tokens = torch.cat([tokens, drawn[:, None]], 1)
+            mask = torch.cat([mask, open_[:, None].long()], 1)
+            if end is not None:
+                open_ = open_ & (given | (drawn != end))
     model.train(was_training)
     return Written(tokens, mask, start.length)

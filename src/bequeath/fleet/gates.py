@@ -27,6 +27,7 @@ from bequeath.methods.catalog import family_of
 from bequeath.train.context import pick_device, refuse_precision, refuse_sharding, settled
 from bequeath.train.processes import ALONE, Processes
 from bequeath.train.quicker import compile_problems
+from bequeath.train.shard import shard_problems
 
 if TYPE_CHECKING:
     from bequeath.given.bound import BoundModel
@@ -273,6 +274,8 @@ def _learnt(job: Job, least: Labels = Labels.NONE) -> set[str]:
 def _remarks(opened: Opened) -> list[str]:
     """What is allowed, and worth knowing before one believes a result."""
     job, notes = opened.job, []
+    if job.train.shard != "off" and opened.processes.world == 1:
+        notes.append(f"train.shard: {job.train.shard} shares nothing out: there is one process")
     learnt = _learnt(job) if job.judged else set()
     for role in sorted(learnt & opened.samples.keys() - {job.evaluate.data}):
         if same := shared_samples(opened.samples[role], opened.judge):
@@ -310,7 +313,8 @@ def _device(job: Job, processes: Processes) -> list[Problem]:
         refuse_precision(device, job.train.precision)
     except JobError as error:
         return error.problems
-    return compile_problems(device) if job.train.compile else []
+    shared = shard_problems(job.train) if processes.world > 1 else []
+    return [*shared, *(compile_problems(device) if job.train.compile else [])]
 
 
 def reference_role(job: Job) -> str | None:

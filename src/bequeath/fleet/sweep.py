@@ -98,7 +98,8 @@ def _several(opened: Opened) -> list[str]:
     if world == 1:
         return []
     each = train.batch_size * train.accumulate
-    return [f"{world} processes: {world * each} samples a step, {each} of each"]
+    shared = "" if train.shard == "off" else f"; train.shard: {train.shard}"
+    return [f"{world} processes: {world * each} samples a step, {each} of each{shared}"]
 
 
 @contextmanager

@@ -116,6 +116,12 @@ class Train(Strict):
         description="compile the forward passes of what is trained: quicker steps after some "
         "seconds to a minute of compiling (docs/many-devices.md has measurements)",
     )
+    shard: Literal["off", "gradients", "full"] = Field(
+        default="off",
+        description="what several processes share out instead of each having it whole: nothing "
+        "(off); gradients, moments and average (gradients: ZeRO-2); during a step the weights of "
+        "repeated blocks too (full: ZeRO-3). See docs/many-devices.md",
+    )
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="where to train"
     )
@@ -136,8 +142,10 @@ class Train(Strict):
     def identity(self) -> dict[str, Any]:
         """What a result depends on: all but where and how conveniently it is computed."""
         indifferent = set(INDIFFERENT)
-        if not self.compile:  # younger than results that are kept
+        if not self.compile:  # younger than results that are kept, as the next
             indifferent.add("compile")
+        if self.shard == "off":
+            indifferent.add("shard")
         return self.model_dump(exclude=indifferent)
 
 

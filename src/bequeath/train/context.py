@@ -183,13 +183,14 @@ def settled(train: Train, device: torch.device) -> Train:
 
 
 def refuse_sharding() -> None:
-    """JobError T609 when the launcher asks for what `fit` does not do."""
+    """JobError T609 when the launcher asks for what the job alone says, or for what is not done."""
     for name, kind in _SHARDED.items():
         if os.environ.get(f"ACCELERATE_USE_{name}", "").lower() in ("1", "true", "yes"):
-            message = f"the launcher asks for {kind}, and models are not sharded here"
+            message = f"the launcher asks for {kind}, and what is sharded the job says here"
             remedies = (
-                "launch plain data parallelism: `accelerate launch --multi_gpu`, without "
-                f"`--use_{name.lower()}` and without it in accelerate's configuration file",
+                "set `train.shard: gradients` or `full` in the job, and launch with `accelerate "
+                f"launch --multi_gpu`, without `--use_{name.lower()}` and without it in "
+                "accelerate's configuration file",
             )
             raise JobError(Problem("T609", message, remedies=remedies))
 

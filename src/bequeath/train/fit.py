@@ -10,7 +10,7 @@ checkpoints, and a stop at the first number that is not finite.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -26,11 +26,14 @@ from bequeath.train.budget import resident
 from bequeath.train.config import Train
 from bequeath.train.context import Context, Position, settled
 from bequeath.train.failures import explained
-from bequeath.train.gradient import Gradient, check, clip_each, norm, norm_of_each
+from bequeath.train.gradient import Gradient, check
 from bequeath.train.interrupt import Interruption, watch
+from bequeath.train.length import Until as Until
+from bequeath.train.length import lengths
 from bequeath.train.meter import Meter
 from bequeath.train.progress import Progress
 from bequeath.train.quicker import compiled, lay_out, release
+from bequeath.train.shard import Shards, not_whole
 from bequeath.train.terms import Term
 
 Step = Callable[[dict[str, Any]], Mapping[str, Term]]
@@ -38,19 +41,6 @@ Step = Callable[[dict[str, Any]], Mapping[str, Term]]
 _LOG_LINES = 100
 # The gradient of each term costs a backward pass of its own: at most one step in fifty pays it.
 _SHARE_POINTS, _SHARE_LEAST = 10, 50
-
-
-@dataclass(frozen=True)
-class Until:
-    """When to stop, in place of what the job says: optimizer `steps`, or `epochs`.
-
-    share: or from where to where of the job's own steps this fit goes, each 0 to 1. Fits that
-    divide them without a gap have together as many steps as the job says.
-    """
-
-    epochs: int | None = None
-    steps: int | None = None
-    share: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +98,7 @@ def fit(
     run = Fit(ctx, parts, data, step, until or Until(), name, train, runs)
     try:
         if not run.restore():
-            with watch() as interruption:
+            with watch() as interruption, not_whole(run.shards):
                 run.loop(interruption)
             run.finish()
             if interruption.signal:  # it came in the last step
@@ -157,7 +147,7 @@ class Fit:
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
         self.runs = runs
-        self.accelerator = accelerator = ctx.accelerator(train.precision)
+        self.accelerator = ctx.accelerator(train.precision)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
         self.source = source = data
@@ -165,31 +155,11 @@ class Fit:
             more = {"rank": rank, "world": self.world}
             size, augment = train.batch_size, train.augment
             source = self.source = Batches(data, size, ctx.seed, augment, ctx.device, **more)
-        self.total, self.per_epoch = _lengths(len(source), until, train)
+        self.total, self.per_epoch = lengths(len(source), until, train)
         self.log_every = max(1, self.total // _LOG_LINES)
         self.share_every = max(_SHARE_LEAST, self.total // _SHARE_POINTS)
 
-        container = Container(parts).to(ctx.device)
-        lay_out(container, ctx.device)
-        self.compiled = compiled(parts.values()) if train.compile else []
-        named = {name: p for name, p in container.named_parameters() if p.requires_grad}
-        self.params = list(named.values())
-        if not self.params:
-            message = (
-                "there is nothing to train: no parameter of the trained models wants a gradient"
-            )
-            raise RunError(Problem("T603", message, label=", ".join(parts)))
-        self.raw_optimizer = optim.build(self.params, train.optimizer, _own_names(named))
-        self.scheduler = optim.schedule(self.raw_optimizer, train.schedule, self.total)
-        self.ema = optim.Ema(self.params, train.ema) if train.ema else None
-        # What one process of several does alone gets the precision and no exchange of gradients.
-        self.model = accelerator.prepare_model(container, evaluation_mode=self.world == 1)
-        # Accelerate's optimizer is needed for its loss scaler alone; it costs 0.2 ms a step.
-        self.optimizer = self.raw_optimizer
-        if accelerator.scaler is not None:
-            self.optimizer = accelerator.prepare(self.raw_optimizer)
-        size, world = train.batch_size, self.world
-        self.gradient = Gradient(accelerator, self.model, self.params, size, world, runs)
+        self._prepare(runs)
         self.meter = Meter(ctx.device, train.precision)
         ctx.now = self.now = Position(0, self.total, 0)
         self.batch = 0  # micro-batches done of this epoch
@@ -204,11 +174,50 @@ class Fit:
         )
         self.progress: Progress | None = None
 
+    def _prepare(self, runs: int | None) -> None:
+        """What trains on its device, wrapped or shared out, and its optimizer."""
+        ctx, train, accelerator = self.ctx, self.train, self.accelerator
+        container = Container(self.parts).to(ctx.device)
+        if not any(p.requires_grad for p in container.parameters()):
+            message = (
+                "there is nothing to train: no parameter of the trained models wants a gradient"
+            )
+            raise RunError(Problem("T603", message, label=", ".join(self.parts)))
+        sharded = train.shard != "off" and self.world > 1
+        if not sharded:  # shards are rows
+            lay_out(container, ctx.device)
+        self.compiled = compiled(self.parts.values()) if train.compile and not sharded else []
+        # What one process of several does alone gets the precision and no exchange of gradients,
+        # and shards exchange theirs themselves.
+        alone = self.world == 1 or sharded
+        self.model = accelerator.prepare_model(container, evaluation_mode=alone)
+        self.shards = Shards(container, train, ctx.device) if sharded else None
+        if self.shards is not None:
+            self.compute = partial(self.shards.step, self.compute)
+        named = {name: p for name, p in container.named_parameters() if p.requires_grad}
+        self.params = list(named.values())
+        try:
+            self.raw_optimizer = optim.build(self.params, train.optimizer, optim.own_names(named))
+        except RunError:  # the same in all processes
+            self._whole()
+            raise
+        self.scheduler = optim.schedule(self.raw_optimizer, train.schedule, self.total)
+        self.ema = optim.Ema(self.params, train.ema) if train.ema else None
+        # Accelerate's optimizer is needed for its loss scaler alone; it costs 0.2 ms a step.
+        self.optimizer = self.raw_optimizer
+        if accelerator.scaler is not None:
+            self.optimizer = accelerator.prepare(self.raw_optimizer)
+        self.gradient = Gradient(
+            accelerator, self.model, self.params, train.batch_size, self.world, runs, self.shards
+        )
+
     def restore(self) -> bool:
         """Go back to this fit's checkpoint, if there is one. True when it was finished."""
         state = resume.shared(self)
         if state is None:
             return False
+        if state["done"]:
+            self._whole(gathered=False)
         resume.put(self, state)
         self.began = self.logged = self.saved = time.monotonic()
         if state["done"]:
@@ -242,7 +251,8 @@ class Fit:
             self.gradient.start(min(self.train.accumulate, rest))
         with explained(batch["idx"].shape[-1]), self.gradient.context():
             terms = check(self.model(partial(self.compute, batch)), self.runs)
-            if inside == 0 and self.now.step % self.share_every == 0 and len(terms) > 1:
+            seldom = inside == 0 and self.now.step % self.share_every == 0
+            if seldom and len(terms) > 1 and self.shards is None:
                 self.meter.balance = self.gradient.balances(terms)
             self.gradient.add(terms)
         self.meter.terms(self.now.step + 1, batch["idx"], terms)
@@ -251,7 +261,8 @@ class Fit:
     def _update(self) -> None:
         """The optimizer step, when all its micro-batches are in."""
         self.gradient.finish()
-        self.meter.step(self.now.step + 1, self._clip())
+        norm = self.gradient.clip(self.train.clip, self.train.precision == "fp16")
+        self.meter.step(self.now.step + 1, norm)
         self.lr = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self._forget_gradients()
@@ -265,17 +276,6 @@ class Fit:
     def _forget_gradients(self) -> None:
         for p in self.params:
             p.grad = None
-
-    def _clip(self) -> Tensor | None:
-        """Clip the gradient; its norm before that. None where only the loss scaler knows it."""
-        if self.runs is not None:
-            have = [p.grad for p in self.params if p.grad is not None]
-            return clip_each(have, self.train.clip) if self.train.clip else norm_of_each(have)
-        if self.train.clip is not None:
-            return self.accelerator.clip_grad_norm_(self.params, self.train.clip)
-        if self.train.precision == "fp16":
-            return None
-        return norm([p.grad for p in self.params if p.grad is not None])
 
     def _after_step(self, interruption: Interruption) -> bool:
         """Log, show, save, obey the budget and signals. False when the fit is over."""
@@ -296,6 +296,7 @@ class Fit:
         if come or due:
             self.save()
         if come:
+            self._whole()
             at = f"step {self.now.step} of {self.total}"
             text = f"stopped by {interruption.signal or 'a signal'} at {at}; run it again to go on"
             raise Interrupted(text)
@@ -359,8 +360,17 @@ class Fit:
         self.meter.flush()
         if self.ema is not None and self.now.step:
             self.ema.apply()
+        self._whole()
         self.save(done=True)
         resume.align(self)
+
+    def _whole(self, gathered: bool = True) -> None:
+        """What was shared out is ordinary again; not gathered (one process cannot), it is NaN."""
+        if self.shards is not None:
+            if gathered:
+                self.shards.gather()
+            self.shards.undo()
+            self.shards = None
 
     def result(self) -> FitResult:
         seconds = self._seconds(self.saved)
@@ -371,6 +381,7 @@ class Fit:
     def close(self) -> None:
         if self.progress is not None:
             self.progress.close()
+        self._whole(gathered=False)
         for part in self.parts.values():
             part.eval()
         release(self.compiled)
@@ -378,24 +389,3 @@ class Fit:
         # Accelerate keeps what it prepared. Its `free_memory` would collect garbage too: 0.1 s.
         self.accelerator._models.clear()
         self.accelerator._optimizers.clear()
-
-
-def _own_names(names: Iterable[str]) -> list[str]:
-    """Names as a model itself has them, without the part of the fit and the shells around it."""
-    return [".".join(w for w in name.split(".")[2:] if w != "module") for name in names]
-
-
-def _lengths(batches: int, until: Until, train: Train) -> tuple[int, int]:
-    """(optimizer steps of the fit, optimizer steps of an epoch)"""
-    if batches == 0:
-        raise RunError(Problem("T608", "there is nothing to train on: the data set is empty"))
-    per_epoch = -(-batches // train.accumulate)
-    if until.steps is not None or until.epochs is not None:
-        steps, epochs = until.steps, until.epochs
-    else:
-        steps, epochs = train.steps, train.epochs
-    total = steps if steps is not None else (epochs or 0) * per_epoch
-    if until.share is not None:
-        begin, end = (int(total * at + 1e-9) for at in until.share)  # 0.29 of 100 is 29
-        total = end - begin
-    return total, per_epoch

@@ -7,13 +7,16 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.train.terms import Term
+
+if TYPE_CHECKING:
+    from bequeath.train.shard import Shards
 
 
 def normalised(term: Term, count: float | Tensor | None = None) -> Tensor | None:
@@ -110,9 +113,13 @@ class Gradient:
         size: int,
         world: int = 1,
         runs: int | None = None,
+        shards: Shards | None = None,
     ):
-        """size: of a micro-batch. runs: of parameters [runs, ...], one run's in each row."""
-        self.runs = runs
+        """size: of a micro-batch. runs: of parameters [runs, ...], one run's in each row.
+
+        shards: of `params`, where processes share them out.
+        """
+        self.runs, self.shards = runs, shards
         self.accelerator, self.model, self.params = accelerator, model, list(params)
         self.world = world
         # Keeps un-normalised sums near their mean (float16 ends at 65504). A power of two: exact.
@@ -128,7 +135,7 @@ class Gradient:
 
     def context(self) -> AbstractContextManager:
         """What the forward and `add` of a micro-batch run under (no exchange until `finish`)."""
-        if self.single or self.world == 1:
+        if self.single or self.world == 1 or self.shards is not None:
             return nullcontext()
         return self.accelerator.no_sync(self.model)
 
@@ -145,7 +152,7 @@ class Gradient:
         live = [over for over, value in groups.items() if value.requires_grad] or list(groups)
         for over in live:
             self._swap_in(over)
-            self._backward(groups[over] * self.scale, retain_graph=over != live[-1])
+            self._backward(groups[over] * self.scale, over, retain_graph=over != live[-1])
             self._buffers[over] = [p.grad for p in self.params]
         self._swap_in(None)
 
@@ -187,6 +194,23 @@ class Gradient:
             for k in range(self.runs)
         ]
 
+    def clip(self, most: float | None, scaled: bool = False) -> Tensor | None:
+        """Shorten the gradient to at most `most`, where there is one; its norm before that.
+
+        scaled: it is fp16's, multiplied. Then without a `most` only the loss scaler knows its norm.
+        """
+        have = [p.grad for p in self.params if p.grad is not None]
+        if self.runs is not None:
+            return clip_each(have, most) if most else norm_of_each(have)
+        if self.shards is not None:
+            total, mine = self.shards.norm(self.params)
+            if most is not None and mine:
+                torch._foreach_mul_(mine, (most / (total + 1e-6)).clamp(max=1.0))
+            return total
+        if most is not None:
+            return self.accelerator.clip_grad_norm_(self.params, most)
+        return None if scaled else norm(have)
+
     def _loss(self, terms: Mapping[str, Term]) -> Tensor:
         totals: dict[str, Tensor] = {}
         if self.world > 1:
@@ -207,7 +231,7 @@ class Gradient:
             loss = next(iter(terms.values())).value * 0.0
         return loss
 
-    def _backward(self, loss: Tensor, retain_graph: bool = False) -> None:
+    def _backward(self, loss: Tensor, over: str = "", retain_graph: bool = False) -> None:
         if not loss.requires_grad:
             problem = Problem(
                 "T605",
@@ -217,7 +241,9 @@ class Gradient:
             raise RunError(problem)
         # of several runs: what one has trained no other's loss depends on, so their sum does
         loss = loss.sum() if loss.dim() else loss
-        self.accelerator.backward(loss, retain_graph=retain_graph)
+        sharing = self.shards.backward(not retain_graph, over) if self.shards else nullcontext()
+        with sharing:
+            self.accelerator.backward(loss, retain_graph=retain_graph)
 
     def _swap_in(self, over: str | None) -> None:
         buffers = self._buffers.get(over) if over is not None else None
@@ -228,16 +254,28 @@ class Gradient:
         """Sum counts and gradients over the processes."""
         from accelerate.utils import gather_object
 
-        everyone: list[dict[str, float]] = gather_object([self._counts])
-        names = sorted({over for counts in everyone for over in counts})
+        reached = {
+            over: [i for i, g in enumerate(buffers) if g is not None]
+            for over, buffers in self._buffers.items()
+        }
+        everyone: list[Any] = gather_object([(self._counts, reached)])
+        names = sorted({over for counts, _ in everyone for over in counts})
+        totals = {n: sum(counts.get(n, 0.0) for counts, _ in everyone) for n in names}
+        if self.shards is not None:  # they hold the mean over processes already
+            return {name: total / self.world for name, total in totals.items()}
         for over in names:
             buffers = self._buffers.setdefault(over, [None] * len(self.params))
-            grads = [torch.zeros_like(p) if g is None else g for p, g in zip(self.params, buffers)]
-            flat = torch.cat([g.reshape(-1) for g in grads])
-            flat = self.accelerator.reduce(flat, "sum")
+            # What no process has reached gets no gradient, as in one process.
+            some = sorted({i for _, found in everyone for i in found.get(over, ())})
+            rows = [(i, self.params[i], buffers[i]) for i in some]
+            grads = [torch.zeros_like(p) if g is None else g for _, p, g in rows]
+            if not grads:
+                continue
+            flat = self.accelerator.reduce(torch.cat([g.reshape(-1) for g in grads]), "sum")
             pieces = flat.split([g.numel() for g in grads])
-            self._buffers[over] = [a.view_as(g) for a, g in zip(pieces, grads)]
-        return {over: sum(counts.get(over, 0.0) for counts in everyone) for over in names}
+            for i, piece, g in zip(some, pieces, grads):
+                buffers[i] = piece.view_as(g)
+        return totals
 
 
 def _balance(names: Sequence[str], grads: Mapping[str, Sequence[Tensor | None]]) -> Balance:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.train.config import Optimizer, Schedule
+from bequeath.train.spread import is_shared
 
 
 def build(
@@ -31,10 +32,15 @@ def build(
             momentum=cfg.momentum,
             nesterov=cfg.nesterov and cfg.momentum > 0,
             weight_decay=cfg.weight_decay,
-            fused=fused,
+            fused=fused and not any(map(is_shared, params)),  # torch has none of shards
         )
     make = torch.optim.Adam if cfg.name == "adam" else torch.optim.AdamW
     return make(asked, lr=cfg.lr, betas=cfg.betas, weight_decay=cfg.weight_decay, fused=fused)
+
+
+def own_names(names: Iterable[str]) -> list[str]:
+    """Names as a model itself has them, without the part of the fit and the shells around it."""
+    return [".".join(w for w in name.split(".")[2:] if w != "module") for name in names]
 
 
 def rate_of(name: str, rates: dict[str, float]) -> str | None:
@@ -115,7 +121,8 @@ class Ema:
     @torch.no_grad()
     def apply(self) -> None:
         """Put the average into the parameters."""
-        torch._foreach_copy_([p.detach() for p in self.params], self.average)
+        for p, average in zip(self.params, self.average):  # shards know no copy of many at once
+            p.detach().copy_(average)
 
     def state(self) -> dict[str, list[Tensor] | int]:
         return {"updates": self.updates, "average": self.average}
@@ -123,6 +130,5 @@ class Ema:
     @torch.no_grad()
     def load(self, state: dict) -> None:
         self.updates = state["updates"]
-        torch._foreach_copy_(
-            self.average, [a.to(b) for a, b in zip(state["average"], self.average)]
-        )
+        for average, found in zip(self.average, state["average"]):
+            average.copy_(found)

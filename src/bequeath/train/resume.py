@@ -14,9 +14,13 @@ from torch import nn
 from bequeath.kernel.files import canonical, digest
 from bequeath.train import checkpoint, seeds
 from bequeath.train.config import INDIFFERENT, Train
+from bequeath.train.spread import held, spread, whole
 
 if TYPE_CHECKING:
     from bequeath.train.fit import Fit
+
+
+_LARGE = ("trainables", "optimizer", "ema")  # what of a checkpoint grows with the model
 
 
 def file_name(name: str) -> str:
@@ -58,6 +62,8 @@ def shared(run: Fit) -> dict[str, Any] | None:
         return state
     from accelerate.utils import broadcast_object_list
 
+    if run.shards is not None and state is not None:  # `put` sends its tensors one by one
+        state |= {name: held(state[name]) for name in _LARGE if name in state}
     return broadcast_object_list([state])[0]
 
 
@@ -117,7 +123,7 @@ def take(run: Fit, done: bool, seconds: float) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "log": run.ctx.log_text,
         "rng": everyone,
-        "trainables": {name: part.state_dict() for name, part in run.parts.items()},
+        "trainables": {n: part.state_dict(keep_vars=True) for n, part in run.parts.items()},
     }
     if not done:
         scaler = run.accelerator.scaler
@@ -128,25 +134,30 @@ def take(run: Fit, done: bool, seconds: float) -> dict[str, Any]:
             "ema": None if run.ema is None else run.ema.state(),
             "meter": run.meter.state(),
         }
-    return state
+    return state if run.shards is None else whole(state, run.main)
 
 
 def put(run: Fit, state: Mapping[str, Any]) -> None:
     """Bring a fit to a state that `take` took."""
+    device, optimizer = run.ctx.device, run.raw_optimizer
     for name, part in run.parts.items():
-        part.load_state_dict(state["trainables"][name])
+        like = part.state_dict(keep_vars=True)
+        part.load_state_dict(spread(state["trainables"][name], like, device))
     run.now.step = run.resumed = state["step"]
     run.now.epoch, run.batch = state["epoch"], state["batch"]
     run.stopped, run.seconds_before = state["stopped"], state["seconds"]
     run.together = state.get("together")
     run.ctx.restore_log(state["log"])
     if not state["done"]:
-        run.raw_optimizer.load_state_dict(state["optimizer"])
+        rows = [p for group in optimizer.param_groups for p in group["params"]]
+        moments = state["optimizer"]["state"]
+        like = {"state": {i: dict.fromkeys(values, rows[i]) for i, values in moments.items()}}
+        optimizer.load_state_dict(spread(state["optimizer"], like, device))
         run.scheduler.load_state_dict(state["scheduler"])
         if state["scaler"] is not None and run.accelerator.scaler is not None:
             run.accelerator.scaler.load_state_dict(state["scaler"])
         if run.ema is not None:
-            run.ema.load(state["ema"])
+            run.ema.load(spread(state["ema"], {"average": run.ema.average}, device))
         run.meter.load(state["meter"])
     if run.ctx.processes.rank < len(state["rng"]):
         seeds.restore(state["rng"][run.ctx.processes.rank])

@@ -56,11 +56,11 @@ CODES = {
     ),
     "T609": Code(
         "way of distributing not supported",
-        "The launcher asked for sharded training (FSDP, DeepSpeed, Megatron-LM). A model that is "
-        "trained here is whole in every process: its step may call any part of it, its gradient "
-        "is that of the whole batch to the last term, and it is handed back as an ordinary model. "
-        "Shards keep none of the three without more work (docs/many-devices.md).",
-        "Launch with plain data parallelism, for example `accelerate launch --multi_gpu`.",
+        "The launcher asked for FSDP, DeepSpeed or Megatron-LM. What is shared out is a setting of "
+        "the job here, so that a job means the same wherever it is launched, and it is done with "
+        "torch's FSDP2; DeepSpeed and Megatron-LM are not used (docs/many-devices.md).",
+        "Set `train.shard: gradients` or `full`, and launch plain processes, for example "
+        "`accelerate launch --multi_gpu`.",
     ),
     "T610": Code(
         "too few samples for batch normalisation",
@@ -103,6 +103,23 @@ CODES = {
         "The seeds of a method were to be trained as one model, and one of them ended without "
         "training. They are made one by one.",
         "Nothing: it is a remark, and no run fails by it.",
+    ),
+    "T617": Code(
+        "not with shards",
+        "`train.shard` shares out what several processes train. It does not go with "
+        "`train.compile`, with fp16 (whose loss scaler looks at whole gradients), with trained "
+        "weights of two types, or with a torch whose FSDP2 is too old.",
+        "Change the setting that is named, or leave `train.shard` away.",
+    ),
+    "T618": Code(
+        "a step that shards do not allow",
+        "With `train.shard` a training step finds weights whole where they are gathered: with "
+        "`gradients` anywhere in the step, with `full` inside the forward pass of their block. "
+        "This step read them elsewhere, used a block's weights before the block's own forward "
+        "pass, or did something else in each process, which must exchange the same things in the "
+        "same order.",
+        "Set `train.shard: gradients`, under which any part may be read, or leave `train.shard` "
+        "away.",
     ),
     "T620": Code(
         "a method handed back nothing",

@@ -90,10 +90,12 @@ def ewc(ctx: Context, given: Given, cfg: Config) -> Outcome:
         def log_p(batch, now=task.index):
             return scope.logits(model(batch), batch["y"], now).log_softmax(1)
 
-        def step(batch, now=task.index):
-            terms = {"ce": mean_over(scope.cross_entropy(model(batch), batch["y"], now))}
+        def step(batch, number=task.index):
+            loss = scope.cross_entropy(model(batch), batch["y"], number)
+            terms = {"ce": mean_over(loss)}
             if anchor.fisher:
-                terms["ewc"] = Term(anchor.penalty(), 1, cfg.strength / 2, over="steps")
+                now = dict(model.module.named_parameters())  # whole, also of shards
+                terms["ewc"] = Term(anchor.penalty(now), 1, cfg.strength / 2, over="steps")
             return terms
 
         ctx.fit(model, task.train, step, name=task.name)
