@@ -24,8 +24,7 @@ from bequeath.train.processes import Processes
 
 
 def unit(label: str, seed: int = 0, after: tuple[Unit, ...] = ()) -> Unit:
-    first = frozenset(name for other in after for name in other.runs)
-    return Unit((Name(label, seed, "key"),), first)
+    return Unit((Name(label, seed, "key"),), frozenset(after))
 
 
 class Script:
@@ -73,7 +72,7 @@ def test_what_the_others_are_measured_against_comes_first_for_each_seed():
     units = units_of(waiting, "g")
     assert [str(u) for u in units] == ["g, seed 0", "a, seed 0", "g, seed 1", "a, seed 1"]
     assert [len(u.after) for u in units] == [0, 1, 0, 1]
-    assert {n.seed for n in units[3].after} == {1}
+    assert units[3].after == {units[2]}
     assert all(not u.after for u in units_of(waiting, None))
     # a gold that is complete is nothing to wait for
     assert all(not u.after for u in units_of([w for w in waiting if w.arm.label == "a"], "g"))

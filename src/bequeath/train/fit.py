@@ -81,6 +81,7 @@ def fit(
     name: str = "fit",
     train: Train | None = None,
     runs: int | None = None,
+    log: bool = True,
 ) -> FitResult:
     """Train `trainables` until the end of the schedule or of the budget.
 
@@ -93,6 +94,7 @@ def fit(
     name: of this fit in a run that has several; a name used before gets a number.
     runs: how many models are trained side by side. Parameters and batches are [runs, ...], and so
         are the terms' values; each run has its own gradient, clipping and lines in the log.
+    log: whether it leaves lines in the log.
 
     A run that was stopped at any instant and is made again goes on from its last checkpoint; on the
     CPU with the same number of threads the result is the same to the last bit.
@@ -105,7 +107,7 @@ def fit(
     parts = {"model": trainables} if isinstance(trainables, nn.Module) else dict(trainables)
     name = _free_name(ctx, name)
     train = settled(train or ctx.train, ctx.device)
-    run = Fit(ctx, parts, data, step, until or Until(), name, train, runs)
+    run = Fit(ctx, parts, data, step, until or Until(), name, train, runs, log)
     try:
         if not run.restore():
             with watch() as interruption:
@@ -154,9 +156,10 @@ class Fit:
         name: str,
         train: Train,
         runs: int | None = None,
+        log: bool = True,
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
-        self.runs = runs
+        self.runs, self.logs = runs, log
         self.accelerator = accelerator = ctx.accelerator(train.precision)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
@@ -315,7 +318,8 @@ class Fit:
         means = self.meter.means(self._sum if self.world > 1 else None)
         self._show(now)
         resting = max(now - self.logged, 1e-9)
-        for run in [None] if self.runs is None else range(self.runs):
+        runs = [None] if self.runs is None else range(self.runs)
+        for run in runs if self.logs else ():
             line: dict[str, Any] = {} if run is None else {"run": run}
             line |= {} if self.name == "fit" else {"fit": self.name}
             line |= {
