@@ -146,6 +146,12 @@ def test_time_is_shared_by_what_is_left():
     one = Script(1)
     drive([Unit((Name("a", 0, ""), Name("a", 1, ""))), unit("b")], one, Deadline(90.0))
     assert one.seconds[0] == pytest.approx(60, abs=1)  # two runs of three
+    names = (Name("a", 0, ""), Name("a", 1, ""))
+    group = Unit(names, together=True)
+    grouped, after = Script(1), frozenset({group})
+    drive([group, *(Unit((n,), after) for n in names), unit("b")], grouped, Deadline(90.0))
+    assert grouped.seconds[0] == pytest.approx(60, abs=1)  # its runs are not counted twice
+    assert grouped.log[:2] == ["+a", "-a"] and grouped.ended("a") == 3
 
 
 def test_the_width_follows_from_the_job_and_the_machine(tmp_path):

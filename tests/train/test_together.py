@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import closing
 from dataclasses import asdict, replace
 
 import pytest
@@ -203,11 +204,23 @@ def test_the_trial_finds_agreement_and_leaves_no_trace(tmp_path):
 
 
 def test_what_is_not_faster_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "race", lambda *_: (1.0, 0.95))
+    monkeypatch.setattr(together, "race", lambda *_: (100.0, 95.0))
     found = decide(group(tmp_path), of_all(tmp_path))
     assert not found.batched and "0.95 of the time" in found.why
-    assert (found.alone_s, found.together_s) == (1.0, 0.95)
+    assert (found.alone_s, found.together_s) == (100.0, 95.0)
     assert decide(group(tmp_path), of_all(tmp_path), insist=True).batched
+
+
+def test_the_whole_rest_of_the_training_decides(tmp_path, monkeypatch):
+    """What is quicker a step, and not by as much as it costs to begin with, is left alone."""
+    monkeypatch.setattr(together, "race", lambda *_: (1.0, 0.5))
+    one, *_ = everyone = group(tmp_path)
+    assert decide(everyone, of_all(tmp_path), 0.1).batched
+    with closing(one.alone()) as fit:
+        gain = 0.5 * fit.total
+    found = decide(everyone, of_all(tmp_path), gain)
+    assert not found.batched and "1.0" in found.why
+    assert decide(everyone, of_all(tmp_path), gain, insist=True).batched
 
 
 def captured(scale: float, warmup: float):
