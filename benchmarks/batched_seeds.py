@@ -1,12 +1,14 @@
 """Seeds one after the other against one batched model, in one process, in alternation.
 
-    python benchmarks/batched_seeds.py [--short] [--jobs-only] [--rounds 3] [--threads 1] [--out FILE.json]
+    python benchmarks/batched_seeds.py [--short] [--jobs-only] [--rounds 3] [--out FILE.json]
 
 For each size: the fits of S seeds as `ctx.fit` makes them, and as `train.batch_seeds` does, both
 with their checkpoints and logs. `auto` is what the trial decided, and whether that was right: it is
 wrong where its choice took over 10 % longer than the other. Times are processor seconds on one
-thread (others may use the machine), wall seconds on several. The last row is a whole job, `kd` with
-five seeds: gates, teacher, trial, evaluation and report included.
+thread (others may use the machine), wall seconds on several. Then whole jobs of several lengths,
+`kd` and `ce` with five seeds: gates, teacher, trial, evaluation and report included; `auto` is right
+where it took at most 10 % longer than the better of both. Then one arm in one process and in two
+workers. `--jobs-only` leaves the sizes out.
 """
 
 from __future__ import annotations
