@@ -6,9 +6,9 @@ For each size: the fits of S seeds as `ctx.fit` makes them, and as `train.batch_
 with their checkpoints and logs. `auto` is what the trial decided, and whether that was right: it is
 wrong where its choice took over 10 % longer than the other. Times are processor seconds on one
 thread (others may use the machine), wall seconds on several. Then whole jobs of several lengths,
-`kd` and `ce` with five seeds: gates, teacher, trial, evaluation and report included; `auto` is right
-where it took at most 10 % longer than the better of both. Then one arm in one process and in two
-workers. `--jobs-only` leaves the sizes out.
+`kd` and `ce` with five seeds: gates, teacher, trial, evaluation and report included; `auto` is
+right where it took at most 10 % longer than the better of both. Then one arm in one process and in
+two workers. `--jobs-only` leaves the sizes out.
 """
 
 from __future__ import annotations
@@ -137,15 +137,17 @@ def job_of(epochs: int, way: str, out: Path, hidden: int, **more: Any) -> dict[s
 
 
 def run_whole(jobs: int, *about: Any, **more: Any) -> dict[str, Any]:
-    """Wall and processor seconds of a job, of its workers too, and how each arm trained."""
+    """Wall and processor seconds of a job, of its workers too, and what trained as one."""
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "out"
         job = load_job(job_of(*about[:2], out, *about[2:], **more))
         began, cpu = time.perf_counter(), processor()
         run_job(job, jobs=jobs, quiet=True)
         found = {"wall_s": time.perf_counter() - began, "cpu_s": processor() - cpu}
-        trained = [(r.run.arm, r.train) for r in map(load_record, find_runs(out))]
-        how = {arm: "together" if t and t.together else "alone" for arm, t in trained}
+        how: dict[str, int] = {}  # how many seeds of each arm trained with others as one
+        for record in map(load_record, find_runs(out)):
+            batched = record.train is not None and record.train.together is not None
+            how[record.run.arm] = how.get(record.run.arm, 0) + batched
         return {**found, "how": how}
 
 
@@ -171,7 +173,7 @@ def lengths(rounds: int, hidden: int, epochs: Sequence[int]) -> list[dict[str, A
         print(
             f"kd, ce, {hidden} units, {n:3} epochs: {best['off']:6.2f} s one by one, "
             f"{best['on']:6.2f} as one; auto {best['auto']:6.2f} "
-            f"({'right' if row['auto_right'] else 'WRONG'}), {row['auto'][-1]}",
+            f"({'right' if row['auto_right'] else 'WRONG'}), as one: {row['auto'][-1]}",
             flush=True,
         )
     return rows
@@ -187,7 +189,7 @@ def side_by_side(rounds: int, epochs: int) -> list[dict[str, Any]]:
             rows.append({"jobs": jobs, "batch_seeds": way, "epochs": epochs, **best})
             print(
                 f"kd, {epochs} epochs, --jobs {jobs}, {way:4}: {best['wall_s']:6.2f} s, "
-                f"{best['cpu_s']:6.2f} s of processor; {tries[-1]['how']}",
+                f"{best['cpu_s']:6.2f} s of processor; as one: {tries[-1]['how']}",
                 flush=True,
             )
     return rows

@@ -69,13 +69,13 @@ def test_the_record_says_so(whole):
 
 
 def test_a_short_job_is_left_alone(tmp_path, capsys):
-    out = run_job(job(tmp_path / "auto", seeds=2))
+    out = run_job(job(tmp_path / "auto", seeds=3))
     assert "before a trial has paid" in capsys.readouterr().err.replace("\n", " ")
-    plain = run_job(job(tmp_path / "off", seeds=2, **OFF), quiet=True)
+    plain = run_job(job(tmp_path / "off", seeds=3, **OFF), quiet=True)
     for arm in ("kd", "ce"):
         assert result(out, arm, 1) == result(plain, arm, 1)
         found = record(out, arm, 1).train
-        assert found.together is None and found.alone.runs == 2
+        assert found.together is None and found.alone.runs == 3
         assert "before a trial has paid" in found.alone.why and found.alone.alone_s is None
         assert record(plain, arm, 1).train.alone is None
 

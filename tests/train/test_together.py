@@ -319,6 +319,7 @@ def test_what_cannot_be_compared_is_not_tried(tmp_path):
     assert "its own batches" in unpromising(replace(group(tmp_path)[0], data=Own()), 3, 0.0)
     assert "bf16" in why(precision="bf16", dtype=torch.float32)
     assert "before a trial has paid" in why()
+    assert "too few" in unpromising(group(tmp_path, steps=9000)[0], 2, 0.0)
     assert why(steps=9000) == "" and unpromising(group(tmp_path)[0], 3, 0.0, insist=True) == ""
     assert "before a trial has paid" in unpromising(group(tmp_path, steps=9000)[0], 3, 1e4)
     uneven = group(tmp_path, data=lambda seed: Points(40 + seed, dtype=DOUBLE))

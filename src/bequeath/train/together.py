@@ -84,7 +84,7 @@ def usual(runs: int) -> float:
 
     benchmarks/batched_seeds.py has measurements; nothing is trained as one on this alone.
     """
-    return 1.0 + 0.3 * runs if runs > 1 else 1.0
+    return min(float(runs), 1.5 + 0.25 * runs)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,8 @@ def unpromising(one: Asked, runs: int, prelude: float, insist: bool = False) -> 
             alone.model.train()
             if insist:
                 return ""
+            if usual(runs) > GAIN * runs:
+                return f"{runs} seeds are too few to gain by it"
             if runs * sum(p.numel() for p in alone.params) > MOST_VALUES:
                 return "the models are too large"
             steps = alone.steps()
