@@ -93,8 +93,8 @@ def fit(
     until, train: in place of the job's settings, for this fit only.
     name: of this fit in a run that has several; a name used before gets a number.
     runs: how many models are trained side by side. Parameters and batches are [runs, ...], and so
-        are the terms' values; each run has its own gradient, clipping and lines in the log.
-    log: whether it leaves lines in the log.
+        are the terms' values; each run has its own gradient, clipping and lines in the log
+        (log: whether there are any).
 
     A run that was stopped at any instant and is made again goes on from its last checkpoint; on the
     CPU with the same number of threads the result is the same to the last bit.
@@ -159,7 +159,7 @@ class Fit:
         log: bool = True,
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
-        self.runs, self.logs = runs, log
+        self.runs, self.lines = runs, [] if not log else [None] if runs is None else range(runs)
         self.accelerator = accelerator = ctx.accelerator(train.precision)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
@@ -178,10 +178,8 @@ class Fit:
         named = {name: p for name, p in container.named_parameters() if p.requires_grad}
         self.params = list(named.values())
         if not self.params:
-            message = (
-                "there is nothing to train: no parameter of the trained models wants a gradient"
-            )
-            raise RunError(Problem("T603", message, label=", ".join(parts)))
+            text = "there is nothing to train: no parameter of the trained models wants a gradient"
+            raise RunError(Problem("T603", text, label=", ".join(parts)))
         self.raw_optimizer = optim.build(self.params, train.optimizer, _own_names(named))
         self.scheduler = optim.schedule(self.raw_optimizer, train.schedule, self.total)
         self.ema = optim.Ema(self.params, train.ema) if train.ema else None
@@ -299,9 +297,8 @@ class Fit:
         if come or due:
             self.save()
         if come:
-            at = f"step {self.now.step} of {self.total}"
-            text = f"stopped by {interruption.signal or 'a signal'} at {at}; run it again to go on"
-            raise Interrupted(text)
+            at = f"{interruption.signal or 'a signal'} at step {self.now.step} of {self.total}"
+            raise Interrupted(f"stopped by {at}; run it again to go on")
         return True
 
     def _sum(self, table: Tensor) -> Tensor:
@@ -318,8 +315,7 @@ class Fit:
         means = self.meter.means(self._sum if self.world > 1 else None)
         self._show(now)
         resting = max(now - self.logged, 1e-9)
-        runs = [None] if self.runs is None else range(self.runs)
-        for run in runs if self.logs else ():
+        for run in self.lines:
             line: dict[str, Any] = {} if run is None else {"run": run}
             line |= {} if self.name == "fit" else {"fit": self.name}
             line |= {
@@ -368,9 +364,8 @@ class Fit:
 
     def result(self) -> FitResult:
         seconds = self._seconds(self.saved)
-        epochs = self.now.step / self.per_epoch
-        done, how = self.resumed, self.together
-        return FitResult(self.now.step, epochs, self.stopped, seconds, done, how)
+        ends = (self.stopped, seconds, self.resumed, self.together)
+        return FitResult(self.now.step, self.now.step / self.per_epoch, *ends)
 
     def close(self) -> None:
         if self.progress is not None:
