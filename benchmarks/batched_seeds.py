@@ -1,29 +1,35 @@
 """Seeds one after the other against one batched model, in one process, in alternation.
 
-    python benchmarks/batched_seeds.py [--short] [--rounds 3] [--threads 1] [--out FILE.json]
+    python benchmarks/batched_seeds.py [--short] [--jobs-only] [--rounds 3] [--out FILE.json]
 
 For each size: the fits of S seeds as `ctx.fit` makes them, and as `train.batch_seeds` does, both
 with their checkpoints and logs. `auto` is what the trial decided, and whether that was right: it is
 wrong where its choice took over 10 % longer than the other. Times are processor seconds on one
-thread (others may use the machine), wall seconds on several. The last row is a whole job, `kd` with
-five seeds: gates, teacher, trial, evaluation and report included.
+thread (others may use the machine), wall seconds on several. Then whole jobs of several lengths,
+`kd` and `ce` with five seeds: gates, teacher, trial, evaluation and report included; `auto` is
+right where it took at most 10 % longer than the better of both. Then one arm in one process and in
+two workers. `--jobs-only` leaves the sizes out.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from bequeath.evidence.record import find_runs, load_record
+from bequeath.fleet import run_job
 from bequeath.given.models import model_handle
 from bequeath.given.samples import ArraySamples
+from bequeath.job.api import load_job
 from bequeath.kernel.files import write_json
 from bequeath.train import together
 from bequeath.train.config import Train
@@ -32,6 +38,7 @@ from bequeath.train.many import cross_entropy_step
 
 CLASSES = tuple("abcdefghij")
 MLPS = (16, 64, 256, 1024)
+LENGTHS = (3, 5, 8, 12, 20, 40, 80)  # epochs of a whole job, of 20 steps each
 LONG = 2000  # steps of the fits that `auto` is asked about
 SECONDS = 1.0  # of a measured fit of all seeds, about
 
@@ -112,60 +119,86 @@ def size(
     }
 
 
-def whole_job(rounds: int, clock: Callable[[], float], epochs: int) -> dict[str, Any]:
-    """Processor seconds of `kd` and `ce` with five seeds on the digits, without and with `auto`."""
-    from bequeath.evidence.record import find_runs, load_record
-    from bequeath.fleet import run_job
-    from bequeath.job.api import load_job
-
-    pairs = []
-    how: dict[str, Any] = {}
-    for number in range(rounds):
-        pair = {}
-        for way in ("off", "auto") if number % 2 else ("auto", "off"):
-            with tempfile.TemporaryDirectory() as place:
-                out = Path(place) / "out"
-                job = {
-                    "want": "distill",
-                    "method": "kd",
-                    "models": {
-                        "teacher": "zoo:mlp?hidden=256",
-                        "student": "zoo:mlp?hidden=32",
-                    },
-                    "data": {
-                        "train": "sklearn:digits?split=train",
-                        "test": "sklearn:digits?split=test",
-                    },
-                    "seeds": 5,
-                    "train": {
-                        "epochs": epochs,
-                        "batch_size": 64,
-                        "device": "cpu",
-                        "threads": torch.get_num_threads(),
-                        "cache": "off",
-                        "batch_seeds": way,
-                    },
-                }
-                loaded = load_job(job, [f"out={out}"])
-                pair[way] = measured(clock, lambda loaded=loaded: run_job(loaded, quiet=True))
-                if way == "auto":
-                    records = [load_record(folder) for folder in find_runs(out)]
-                    how = {
-                        r.run.arm: "together" if r.train and r.train.together else "alone"
-                        for r in records
-                    }
-        pairs.append(pair)
-    return {
-        "off_s": min(p["off"] for p in pairs),
-        "auto_s": min(p["auto"] for p in pairs),
-        "faster": statistics.median(p["off"] / p["auto"] for p in pairs),
-        "auto": how,
+def job_of(epochs: int, way: str, out: Path, hidden: int, **more: Any) -> dict[str, Any]:
+    """`kd` with five seeds on the digits, and `ce` beside it."""
+    split = "sklearn:digits?split="
+    train = {
+        "epochs": epochs,
+        "batch_size": 64,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "cache": "off",
+        "batch_seeds": way,
     }
+    models = {"teacher": "zoo:mlp?hidden=256", "student": f"zoo:mlp?hidden={hidden}"}
+    data = {"train": f"{split}train", "test": f"{split}test"}
+    about = {"want": "distill", "method": "kd", "seeds": 5, "models": models, "data": data}
+    return {**about, "train": train, "out": str(out), **more}
+
+
+def run_whole(jobs: int, *about: Any, **more: Any) -> dict[str, Any]:
+    """Wall and processor seconds of a job, of its workers too, and what trained as one."""
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "out"
+        job = load_job(job_of(*about[:2], out, *about[2:], **more))
+        began, cpu = time.perf_counter(), processor()
+        run_job(job, jobs=jobs, quiet=True)
+        found = {"wall_s": time.perf_counter() - began, "cpu_s": processor() - cpu}
+        how: dict[str, int] = {}  # how many seeds of each arm trained with others as one
+        for record in map(load_record, find_runs(out)):
+            batched = record.train is not None and record.train.together is not None
+            how[record.run.arm] = how.get(record.run.arm, 0) + batched
+        return {**found, "how": how}
+
+
+def processor() -> float:
+    """Processor seconds of this process and of those it has waited for."""
+    every = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in every)
+
+
+def lengths(rounds: int, hidden: int, epochs: Sequence[int]) -> list[dict[str, Any]]:
+    """A whole job in one process: without, with `auto`, and with batching insisted on."""
+    rows = []
+    for n in epochs:
+        ways: dict[str, list[dict[str, Any]]] = {"off": [], "auto": [], "on": []}
+        for _ in range(rounds):
+            for way, found in ways.items():
+                found.append(run_whole(1, n, way, hidden))
+        best = {way: min(one["cpu_s"] for one in found) for way, found in ways.items()}
+        row = {"epochs": n, "hidden": hidden, **{f"{way}_s": s for way, s in best.items()}}
+        row["auto"] = [one["how"] for one in ways["auto"]]
+        row["auto_right"] = best["auto"] <= 1.1 * min(best.values())
+        rows.append(row)
+        print(
+            f"kd, ce, {hidden} units, {n:3} epochs: {best['off']:6.2f} s one by one, "
+            f"{best['on']:6.2f} as one; auto {best['auto']:6.2f} "
+            f"({'right' if row['auto_right'] else 'WRONG'}), as one: {row['auto'][-1]}",
+            flush=True,
+        )
+    return rows
+
+
+def side_by_side(rounds: int, epochs: int) -> list[dict[str, Any]]:
+    """One arm of five seeds: one by one, batched, and both in two workers."""
+    rows = []
+    for jobs in (1, 2):
+        for way in ("off", "auto"):
+            tries = [run_whole(jobs, epochs, way, 32, baselines=False) for _ in range(rounds)]
+            best = {key: min(one[key] for one in tries) for key in ("wall_s", "cpu_s")}
+            rows.append({"jobs": jobs, "batch_seeds": way, "epochs": epochs, **best})
+            print(
+                f"kd, {epochs} epochs, --jobs {jobs}, {way:4}: {best['wall_s']:6.2f} s, "
+                f"{best['cpu_s']:6.2f} s of processor; as one: {tries[-1]['how']}",
+                flush=True,
+            )
+    return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--short", action="store_true", help="three sizes, five seeds, one round")
+    parser.add_argument("--jobs-only", action="store_true", help="whole jobs, and no sizes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path)
@@ -175,6 +208,7 @@ def main() -> None:
     rounds = 1 if args.short else args.rounds
     names = [f"zoo:mlp?hidden={h},{h}" for h in (MLPS[:2] if args.short else MLPS)]
     names += ["zoo:lenet"] + ([] if args.short else ["zoo:resnet8"])
+    names = [] if args.jobs_only else names
     rows = []
     for ref in names:
         for seeds in (5,) if args.short else (5, 10):
@@ -187,8 +221,9 @@ def main() -> None:
                 f"fast; auto: {row['auto']} ({right}); differ by {row['difference']:.0e}",
                 flush=True,
             )
-    job = whole_job(rounds, clock, 20 if args.short else 60)
-    print(f"a whole job: {job['off_s']:.1f} s, with auto {job['auto_s']:.1f} s; {job['auto']}")
+    run_whole(1, 1, "off", 32)  # what only the first job costs: libraries loaded
+    jobs = lengths(rounds, 32, LENGTHS[:3] if args.short else LENGTHS)
+    workers = [] if args.short else side_by_side(rounds, 300)
     if args.out:
         about = {
             "torch": torch.__version__,
@@ -197,7 +232,7 @@ def main() -> None:
             "clock": clock.__name__,
             "rounds": rounds,
         }
-        write_json(args.out, about | {"sizes": rows, "job": job})
+        write_json(args.out, about | {"sizes": rows, "jobs": jobs, "workers": workers})
 
 
 if __name__ == "__main__":

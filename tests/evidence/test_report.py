@@ -161,6 +161,24 @@ def test_a_missing_seed_is_stated(tmp_path: Path) -> None:
     assert "kd, seed 2: missing" in Outline(page_of(out)).text
 
 
+def test_it_says_how_seeds_trained_and_why_alone(tmp_path: Path, normal: Path) -> None:
+    out = make_out(tmp_path / "out", arms=("ce", "kd"), seeds=2, n=60)
+    both = {"runs": 2, "alone_s": 0.004, "together_s": 0.0025}
+    share = {"wall_s": 1.0, "cpu_s": 1.0, "peak_rss_bytes": 1}
+    for arm, how in (
+        ("kd", {"together": both | share | {"faster": 1.6}}),
+        ("ce", {"alone": both | {"why": "as one they would take 0.95 <b> of the time"}}),
+    ):
+        for path in out.glob(f"runs/{arm}/*/record.json"):
+            record = json.loads(path.read_text(encoding="utf-8"))
+            record["train"] |= how
+            path.write_text(json.dumps(record), encoding="utf-8")
+    text = Outline(page_of(out)).text
+    assert "2 seeds (2.5 ms a step of all, 4 ms one by one)" in text
+    assert "no: as one they would take 0.95 <b> of the time (2.5 ms a step" in text
+    assert "seeds as one" in text and "seeds as one" not in Outline(page_of(normal)).text
+
+
 def test_a_log_cut_by_a_crash_is_read_to_its_last_whole_line(tmp_path: Path) -> None:
     out = make_out(tmp_path / "out", arms=("kd",), seeds=1, n=60, steps=20, baseline=None)
     log = out / "runs/kd/seed-0/log.jsonl"

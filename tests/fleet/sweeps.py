@@ -12,14 +12,18 @@ from ruamel.yaml import YAML
 from tiny_jobs import command, plain, result
 
 PATIENCE = 300.0
-CHANGES = {"seeds": 2, "train": {"epochs": 120, "checkpoint_every": 0.05}}
+CHANGES = {
+    "seeds": 2,
+    "train": {"epochs": 120, "checkpoint_every": 0.05, "batch_seeds": "off"},
+}
 ALL = {f"{arm}/seed-{seed}" for arm in ("kd", "ce") for seed in (0, 1)}
 
 
-def begin(folder: Path, *more: str) -> subprocess.Popen[str]:
+def begin(folder: Path, *more: str, **changes: Any) -> subprocess.Popen[str]:
+    folder.mkdir(exist_ok=True)
     path = folder / "job.yaml"
     with path.open("w", encoding="utf-8") as file:
-        YAML(typ="safe").dump(plain(**CHANGES), file)
+        YAML(typ="safe").dump(plain(**(changes or CHANGES)), file)
     return command("run", str(path), "--set", f"out={folder / 'out'}", *more)
 
 

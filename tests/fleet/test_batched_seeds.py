@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 
@@ -10,8 +9,9 @@ import pytest
 import torch
 from tiny_jobs import job, record, result, runs
 
-from bequeath.fleet import run_job
+from bequeath.fleet import groups, run_job
 from bequeath.fleet import together as fleet_together
+from bequeath.fleet.found import kept
 from bequeath.given.models import load_model
 from bequeath.kernel.errors import Interrupted, JobError
 from bequeath.train import together
@@ -24,6 +24,11 @@ SEEDS = 2
 
 def held() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == fleet_together.HELD]
+
+
+def key(out, arm: str) -> str:
+    """What identifies the experiment of a job that is not done yet."""
+    return (out / "work" / arm / "seed-0" / "key").read_text()
 
 
 def weights(out, arm: str, seed: int) -> torch.Tensor:
@@ -64,23 +69,38 @@ def test_the_record_says_so(whole):
 
 
 def test_a_short_job_is_left_alone(tmp_path, capsys):
-    out = run_job(job(tmp_path / "auto", seeds=2))
+    out = run_job(job(tmp_path / "auto", seeds=3))
     assert "before a trial has paid" in capsys.readouterr().err.replace("\n", " ")
-    plain = run_job(job(tmp_path / "off", seeds=2, **OFF), quiet=True)
+    plain = run_job(job(tmp_path / "off", seeds=3, **OFF), quiet=True)
     for arm in ("kd", "ce"):
         assert result(out, arm, 1) == result(plain, arm, 1)
-        assert record(out, arm, 1).train.together is None
+        found = record(out, arm, 1).train
+        assert found.together is None and found.alone.runs == 3
+        assert "before a trial has paid" in found.alone.why and found.alone.alone_s is None
+        assert record(plain, arm, 1).train.alone is None
 
 
 def test_auto_takes_it_where_it_pays(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "LEAST_STEPS", 1)
-    monkeypatch.setattr(together, "PRELUDE", 1e9)
+    monkeypatch.setattr(together, "unpromising", lambda *_: "")
     monkeypatch.setattr(together, "race", lambda *_: (2.0, 1.0))
     out = run_job(job(tmp_path / "out", seeds=2, method="ce"))
     assert "2 seeds trained as one model, 2.0 times as fast" in " ".join(
         capsys.readouterr().err.split()
     )
-    assert record(out, "ce", 1).train.together.faster == 2.0
+    found = record(out, "ce", 1).train
+    assert found.together.faster == 2.0 and found.alone is None
+    assert (found.together.alone_s, found.together.together_s) == (2.0, 1.0)
+
+
+def test_why_it_was_not_taken_is_kept_with_both_times(tmp_path, monkeypatch):
+    monkeypatch.setattr(together, "unpromising", lambda *_: "")
+    monkeypatch.setattr(together, "race", lambda *_: (2.0, 1.9))
+    out = run_job(job(tmp_path / "out", seeds=2, method="ce"), quiet=True)
+    found = record(out, "ce", 1).train.alone
+    assert (found.runs, found.alone_s, found.together_s) == (2, 2.0, 1.9)
+    assert "0.95 of the time" in found.why and found.difference < found.tolerance
+    plain = run_job(job(tmp_path / "off", seeds=2, method="ce", **OFF), quiet=True)
+    assert all(result(out, "ce", seed) == result(plain, "ce", seed) for seed in range(2))
 
 
 def test_on_where_it_cannot_be_is_refused_at_its_place(tmp_path):
@@ -95,14 +115,13 @@ def test_on_where_it_cannot_be_is_refused_at_its_place(tmp_path):
 
 
 def test_a_teacher_for_each_seed_is_noticed(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(together, "LEAST_STEPS", 1)
-    monkeypatch.setattr(together, "PRELUDE", 1e9)
+    monkeypatch.setattr(together, "unpromising", lambda *_: "")
     teachers = run_job(job(tmp_path / "teachers", seeds=2, method="ce", **OFF), quiet=True)
     ref = f"file:{teachers}/runs/ce/seed-{{seed}}/model"
     models = {"teacher": ref, "student": "zoo:mlp?hidden=8"}
     out = run_job(job(tmp_path / "out", seeds=2, models=models, baselines=False))
     said = " ".join(capsys.readouterr().err.split())
-    assert "one seed after the other: gradients differ by" in said
+    assert "2 seeds each by itself: gradients differ by" in said
     assert record(out, "kd", 1).train.together is None
 
 
@@ -124,14 +143,16 @@ def test_an_interrupted_group_goes_on(whole, tmp_path, monkeypatch):
         patch.setattr(BesideOneAnother, "epoch", stops)
         with pytest.raises(Interrupted, match="run it again"):
             run()
-    folder = out / "work" / "kd" / "together"
-    assert json.loads((folder / "verdict.json").read_text())["verdict"]["batched"]
+    (found,) = kept(out, "kd", key(out, "kd"))
+    assert found.open and found.seeds == tuple(range(SEEDS))
     assert runs(out) == set() and not held()
     with monkeypatch.context() as patch:
         patch.setattr(together, "decide", lambda *_, **__: pytest.fail("decided twice"))
         with pytest.raises(BaseException, match="decided twice"):  # kd goes on, ce is new
             run()
-    assert (out / "work" / "kd" / "seed-1" / "checkpoints").is_dir() and not folder.exists()
+    assert (out / "work" / "kd" / "seed-1" / "checkpoints").is_dir()
+    assert kept(out, "kd", key(out, "kd"))[0].trained  # and its scratch is gone
+    assert not (out / "work" / "kd" / "together" / "seed-0").exists()
     run()
     assert runs(out) == runs(whole)
     for arm in ("kd", "ce"):
@@ -139,7 +160,7 @@ def test_an_interrupted_group_goes_on(whole, tmp_path, monkeypatch):
 
 
 def test_runs_that_began_alone_go_on_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(fleet_together, "_begun", lambda planned, out: planned.seed == 0)
+    monkeypatch.setattr(groups, "begun", lambda planned, out: planned.seed == 0)
     out = run_job(job(tmp_path / "out", seeds=3, method="ce", **ON), quiet=True)
     batched = [record(out, "ce", seed).train.together for seed in range(3)]
     assert batched[0] is None and batched[1].runs == batched[2].runs == 2

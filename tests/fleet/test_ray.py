@@ -11,8 +11,11 @@ from typing import Any
 
 import psutil
 import pytest
-from sweeps import ALL, PATIENCE, begin, same, trained, until
-from tiny_jobs import runs
+from sweeps import ALL, CHANGES, PATIENCE, begin, same, trained, until
+from test_batched_seeds import weights
+from tiny_jobs import job, record, runs
+
+from bequeath.fleet import run_job
 
 pytestmark = [
     pytest.mark.slow,
@@ -82,3 +85,17 @@ def test_a_sweep_outlives_a_node(tmp_path, cluster, undisturbed):
     after = complete(out)
     assert seen and all(after[name] == when for name, when in seen.items())  # and never again
     assert not any(process.is_running() for process in lost)
+
+
+@pytest.mark.long
+def test_groups_of_seeds_on_ray(tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2] / "src"))
+    changes = {**CHANGES, "train": {**CHANGES["train"], "batch_seeds": "on"}}
+    out = run_job(job(tmp_path / "out", **changes), on="ray", jobs=2, quiet=True)
+    here = run_job(job(tmp_path / "here", **changes), jobs=1, quiet=True)
+    assert runs(out) == ALL and same(out, here) and not same(out, undisturbed)
+    for arm in ("kd", "ce"):
+        for seed in (0, 1):
+            assert record(out, arm, seed).train.together.runs == 2
+            off = weights(out, arm, seed) - weights(undisturbed, arm, seed)
+            assert off.abs().max() < 1e-3

@@ -24,8 +24,7 @@ from bequeath.train.processes import Processes
 
 
 def unit(label: str, seed: int = 0, after: tuple[Unit, ...] = ()) -> Unit:
-    first = frozenset(name for other in after for name in other.runs)
-    return Unit((Name(label, seed, "key"),), first)
+    return Unit((Name(label, seed, "key"),), frozenset(after))
 
 
 class Script:
@@ -73,7 +72,7 @@ def test_what_the_others_are_measured_against_comes_first_for_each_seed():
     units = units_of(waiting, "g")
     assert [str(u) for u in units] == ["g, seed 0", "a, seed 0", "g, seed 1", "a, seed 1"]
     assert [len(u.after) for u in units] == [0, 1, 0, 1]
-    assert {n.seed for n in units[3].after} == {1}
+    assert units[3].after == {units[2]}
     assert all(not u.after for u in units_of(waiting, None))
     # a gold that is complete is nothing to wait for
     assert all(not u.after for u in units_of([w for w in waiting if w.arm.label == "a"], "g"))
@@ -147,6 +146,12 @@ def test_time_is_shared_by_what_is_left():
     one = Script(1)
     drive([Unit((Name("a", 0, ""), Name("a", 1, ""))), unit("b")], one, Deadline(90.0))
     assert one.seconds[0] == pytest.approx(60, abs=1)  # two runs of three
+    names = (Name("a", 0, ""), Name("a", 1, ""))
+    group = Unit(names, together=True)
+    grouped, after = Script(1), frozenset({group})
+    drive([group, *(Unit((n,), after) for n in names), unit("b")], grouped, Deadline(90.0))
+    assert grouped.seconds[0] == pytest.approx(60, abs=1)  # its runs are not counted twice
+    assert grouped.log[:2] == ["+a", "-a"] and grouped.ended("a") == 3
 
 
 def test_the_width_follows_from_the_job_and_the_machine(tmp_path):

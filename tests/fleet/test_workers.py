@@ -17,7 +17,7 @@ from sweeps import ALL, CHANGES, PATIENCE, begin, same, trained, until
 from tiny_jobs import job, runs
 
 from bequeath.fleet import check_deep, run_job, worker
-from bequeath.fleet.units import name_of, plan
+from bequeath.fleet.units import Unit, name_of, plan
 from bequeath.fleet.worker import Task, attempt, do, holding
 from bequeath.kernel.errors import RunError
 from bequeath.train.budget import Deadline
@@ -71,7 +71,8 @@ def test_killed_then_stopped_then_done(tmp_path, undisturbed):
 def task(out: Path, **changes) -> Task:
     loaded = job(out)
     names = tuple(name_of(one) for one in plan(check_deep(loaded)))
-    usual = {"job": pickle.dumps(loaded), "home": str(Path.cwd()), "runs": names, "threads": 1}
+    unit, home = Unit(names), str(Path.cwd())
+    usual = {"job": pickle.dumps(loaded), "home": home, "unit": unit, "threads": 1}
     return Task(**usual | changes)
 
 
@@ -88,6 +89,7 @@ def test_one_at_a_time_at_a_run(made, tmp_path, monkeypatch):
     out = tmp_path / "out"
     opened = check_deep(job(out))
     one = plan(opened)[0]
+    unit = Unit((name_of(one),))
     made_by: list[int] = []
     real = worker.run_one
 
@@ -98,23 +100,24 @@ def test_one_at_a_time_at_a_run(made, tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "run_one", slowly)
     with ThreadPoolExecutor(2) as two:
-        asked = [two.submit(do, opened, [name_of(one)], 1, Deadline(None), False) for _ in "ab"]
+        asked = [two.submit(do, opened, unit, 1, Deadline(None), False) for _ in "ab"]
         assert [a.result() for a in asked] == [None, None]
     assert made_by == [1]
     monkeypatch.setattr(worker, "PATIENCE", 0.1)
     with holding(one, out), pytest.raises(RunError) as caught:
-        do(opened, [name_of(one)], 1, Deadline(None), False)
+        do(opened, unit, 1, Deadline(None), False)
     assert caught.value.problem.code == "R531"
 
 
 def test_a_worker_that_sees_something_else_says_so(made, tmp_path):
     out = shutil.copytree(made, tmp_path / "out")
-    other = tuple(name.__class__(name.label, name.seed, "other") for name in task(out).runs)
+    names = task(out).unit.runs
+    other = Unit(tuple(name.__class__(name.label, name.seed, "other") for name in names))
     token = tmp_path / "work" / "token"
     token.parent.mkdir()
     token.write_text("mine")
     for changes, hint in (
-        ({"runs": other}, "other models, data or code"),
+        ({"unit": other}, "other models, data or code"),
         ({"home": str(tmp_path / "nowhere")}, "nowhere"),
         ({"version": "0"}, "bequeath 0"),
         ({"token": (str(token), "theirs")}, "another folder"),

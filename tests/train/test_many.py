@@ -63,7 +63,7 @@ def test_together_is_alone(tmp_path, optimizer):
     data, todo = cloud(), jobs()
     ctx = context(tmp_path / "many", optimizer=optimizer)
     many = {k: weights(m) for k, m in fit_many(ctx, starts(data), data, todo, batched=True)}
-    assert sorted(many) == [0, 1, 2] and not ctx.fits
+    assert sorted(many) == [0, 1, 2] and len(ctx.fits) == 2  # of 30 and of 17 samples
     for k, job in enumerate(todo):
         alone = starts(data)[job.start]
         before = weights(alone)

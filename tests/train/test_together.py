@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from dataclasses import replace
+from contextlib import closing
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -203,10 +204,23 @@ def test_the_trial_finds_agreement_and_leaves_no_trace(tmp_path):
 
 
 def test_what_is_not_faster_is_left_alone(tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "race", lambda *_: (1.0, 0.95))
+    monkeypatch.setattr(together, "race", lambda *_: (100.0, 95.0))
     found = decide(group(tmp_path), of_all(tmp_path))
     assert not found.batched and "0.95 of the time" in found.why
+    assert (found.alone_s, found.together_s) == (100.0, 95.0)
     assert decide(group(tmp_path), of_all(tmp_path), insist=True).batched
+
+
+def test_the_whole_rest_of_the_training_decides(tmp_path, monkeypatch):
+    """What is quicker a step, and not by as much as it costs to begin with, is left alone."""
+    monkeypatch.setattr(together, "race", lambda *_: (1.0, 0.5))
+    one, *_ = everyone = group(tmp_path)
+    assert decide(everyone, of_all(tmp_path), 0.1).batched
+    with closing(one.alone()) as fit:
+        gain = 0.5 * fit.total
+    found = decide(everyone, of_all(tmp_path), gain)
+    assert not found.batched and "1.0" in found.why
+    assert decide(everyone, of_all(tmp_path), gain, insist=True).batched
 
 
 def captured(scale: float, warmup: float):
@@ -263,7 +277,16 @@ def keeps(model):
     return step
 
 
+def breaks(model):
+    def step(batch):
+        z = model(batch["x"])
+        return {"z": Term(z.sum() * float("nan"), len(z))}
+
+    return step
+
+
 ALONE = {
+    "no number": (breaks, "gradients differ by inf"),
     "a teacher of its own": (captured(0.5, 0), "gradients differ by"),
     "one that comes into play later": (captured(0.5, 0.4), "gradients differ by"),
     "one that differs by little": (captured(1e-6, 0), "gradients differ by"),
@@ -279,6 +302,7 @@ ALONE = {
 def test_what_is_not_the_same_is_caught(tmp_path, step_of, why):
     found = decide(group(tmp_path, step_of), of_all(tmp_path), insist=True)
     assert not found.batched and why in found.why
+    json.dumps(asdict(found), allow_nan=False)  # it is kept
 
 
 def test_what_cannot_be_compared_is_not_tried(tmp_path):
@@ -295,8 +319,9 @@ def test_what_cannot_be_compared_is_not_tried(tmp_path):
     assert "its own batches" in unpromising(replace(group(tmp_path)[0], data=Own()), 3, 0.0)
     assert "bf16" in why(precision="bf16", dtype=torch.float32)
     assert "before a trial has paid" in why()
-    assert why(steps=1000) == "" and unpromising(group(tmp_path)[0], 3, 0.0, insist=True) == ""
-    assert "done twice" in unpromising(group(tmp_path, steps=1000)[0], 3, 1e4)
+    assert "too few" in unpromising(group(tmp_path, steps=9000)[0], 2, 0.0)
+    assert why(steps=9000) == "" and unpromising(group(tmp_path)[0], 3, 0.0, insist=True) == ""
+    assert "before a trial has paid" in unpromising(group(tmp_path, steps=9000)[0], 3, 1e4)
     uneven = group(tmp_path, data=lambda seed: Points(40 + seed, dtype=DOUBLE))
     assert "different numbers" in decide(uneven, of_all(tmp_path)).why
     other = group(tmp_path)

@@ -143,11 +143,30 @@ class Together(Part):
     faster: float | None = Field(
         default=None, ge=0, description="steps a second, as a multiple of one by one"
     )
+    alone_s: float | None = Field(
+        default=None, ge=0, description="seconds of a step of every seed, one by one, in the trial"
+    )
+    together_s: float | None = Field(default=None, ge=0, description="the same of a step of all")
     wall_s: float = Field(ge=0, description="its share of the time; `cost` holds it too")
     cpu_s: float = Field(ge=0, description="its share of the processor seconds; in `cost` too")
     peak_rss_bytes: int = Field(ge=0, description="of all of them; nobody had a share of it alone")
     peak_device_bytes: int | None = Field(default=None, ge=0)
     cache_s: float = Field(default=0.0, description="its share of the teacher time saved")
+
+
+class Alone(Part):
+    """Of a run that might have trained with other seeds as one batched model, and did not."""
+
+    runs: int = Field(ge=2, description="how many seeds there were")
+    why: str = Field(max_length=1_000)
+    difference: float | None = Field(
+        default=None, ge=0, description="largest difference of a gradient from the seed's own"
+    )
+    tolerance: float | None = Field(default=None, ge=0, description="the difference allowed")
+    alone_s: float | None = Field(
+        default=None, ge=0, description="seconds of a step of every seed, one by one, in the trial"
+    )
+    together_s: float | None = Field(default=None, ge=0, description="the same of a step of all")
 
 
 class Training(Part):
@@ -159,6 +178,9 @@ class Training(Part):
         default=None, ge=1, description="samples of a step: of all its passes and processes"
     )
     together: Together | None = Field(default=None, description="null: trained by itself")
+    alone: Alone | None = Field(
+        default=None, description="null: trained as one, or nothing to train with was there"
+    )
 
 
 class Table(Part):

@@ -118,7 +118,7 @@ class Here:
         self._opened, self._show = opened, show
 
     def start(self, unit: Unit, seconds: float | None) -> Answer:
-        do(self._opened, unit.runs, self.threads, Deadline(seconds), self._show)
+        do(self._opened, unit, self.threads, Deadline(seconds), self._show)
         answer: Answer = Future()
         answer.set_result(None)
         return answer
@@ -142,7 +142,7 @@ class Beside:
         self._others = set(multiprocessing.active_children())
 
     def start(self, unit: Unit, seconds: float | None) -> Answer:
-        task = Task(self._job, str(Path.cwd()), unit.runs, self.threads, self._memory, seconds)
+        task = Task(self._job, str(Path.cwd()), unit, self.threads, self._memory, seconds)
         self._take_back()
         lane = self._free.pop()
         answer: Answer = lane.submit(attempt, task)
@@ -221,7 +221,7 @@ class OnRay:
 
     def start(self, unit: Unit, seconds: float | None) -> Answer:
         home = str(Path.cwd())
-        task = Task(self._job, home, unit.runs, self.threads, None, seconds, self._token)
+        task = Task(self._job, home, unit, self.threads, None, seconds, self._token)
         ref = self._do.remote(task)
         answer: Answer = ref.future()
         self._running = {a: r for a, r in self._running.items() if not a.done()} | {answer: ref}

@@ -5,12 +5,22 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bequeath.evidence import predictions
-from bequeath.evidence.record import Cache, Run, RunRecord, Seal, Together, Training, save_record
+from bequeath.evidence.record import (
+    Alone,
+    Cache,
+    Run,
+    RunRecord,
+    Seal,
+    Together,
+    Training,
+    save_record,
+)
+from bequeath.fleet.found import found_of
 from bequeath.fleet.gates import Opened
 from bequeath.fleet.measured import Measured
 from bequeath.fleet.protocols import protocol_of
@@ -135,7 +145,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     record = record_of(opened, run, planned.key, measured, clock).model_copy(
         update={
             "seal": Seal(declared=describe_needs(arm.needs), attempts=list(given.attempts)),
-            "train": _training(ctx),
+            "train": _training(ctx, _why_alone(planned, job.out)),
             "notes": {**outcome.notes, **measured.notes},
         }
     )
@@ -288,13 +298,23 @@ def _bear_share(record: RunRecord) -> None:
         cost.cache.saved_s += share.cache_s
 
 
-def _training(ctx: Context) -> Training | None:
+def _why_alone(planned: Planned, out: Path) -> Alone | None:
+    """What was found where this run's seed might have trained with others, and did not."""
+    found = found_of(out, planned.arm.label, planned.key, planned.seed)
+    if found is None or found.verdict.batched:
+        return None
+    told = {k: v for k, v in asdict(found.verdict).items() if k != "batched"}
+    return Alone(runs=len(found.seeds), **told)
+
+
+def _training(ctx: Context, alone: Alone | None) -> Training | None:
     if not ctx.fits:
         return None
     fits = list(ctx.fits.values())
     shares = [f.together for f in fits if f.together]
     return Training(
         together=Together(**shares[0]) if shares else None,
+        alone=None if shares else alone,
         steps=sum(f.steps for f in fits),
         epochs=sum(f.epochs for f in fits),
         stopped="budget" if any(f.stopped == "budget" for f in fits) else "done",

@@ -23,9 +23,9 @@ from bequeath.evidence.report import write_report
 from bequeath.fleet.executors import check_place, pool_for
 from bequeath.fleet.folder import claim, clean, missing_or_other, ours, reporting, writing
 from bequeath.fleet.gates import Opened, check_deep, references
+from bequeath.fleet.groups import groups_of, told
 from bequeath.fleet.one import Planned, measure_reference, reference_key, share_one
 from bequeath.fleet.teachers import ask_teacher, tell_saved
-from bequeath.fleet.together import train_seeds_together
 from bequeath.fleet.units import Unit, drive, plan, units_of
 from bequeath.fleet.width import Jobs
 from bequeath.job.job import Job
@@ -151,6 +151,10 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: Jobs, on: str, consol
         console.print(text, style="dim", highlight=False)
 
     def tell(unit: Unit) -> None:
+        if unit.together:
+            for line in told(job.out, unit):
+                say(line)
+            return
         for name in unit.runs:
             record = load_record(job.out / "runs" / name.label / f"seed-{name.seed}")
             first = record.metrics.get(job.evaluate.metrics[0])
@@ -159,10 +163,9 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: Jobs, on: str, consol
             console.print(text + show_seconds(record.cost.wall_s), highlight=False)
 
     show = None if not console.quiet else False
-    units = units_of(waiting, family_of(job.want).first)
-    with pool_for(opened, planned, len(units), jobs=jobs, on=on, show=show, say=say) as pool:
-        if on == "local" and pool.width == 1:  # several runs at a time use the cores already
-            train_seeds_together(opened, waiting, deadline, console)
+    with pool_for(opened, planned, len(waiting), jobs=jobs, on=on, show=show, say=say) as pool:
+        groups = groups_of(opened, waiting, pool.width)
+        units = units_of(waiting, family_of(job.want).first, groups)
         drive(units, pool, deadline, done=tell, say=say)
 
 

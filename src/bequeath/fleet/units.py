@@ -38,13 +38,14 @@ class Name:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a worker does at a time: a run, or several that are done together.
+    """What a worker does at a time: runs; or, together, what several seeds of an arm train first.
 
-    after: the runs that must be complete before this begins.
+    after: the units that must be done before this begins.
     """
 
     runs: tuple[Name, ...]
-    after: frozenset[Name] = frozenset()
+    after: frozenset[Unit] = frozenset()
+    together: bool = False
 
     def __str__(self) -> str:
         return "; ".join(str(name) for name in self.runs)
@@ -85,21 +86,25 @@ def name_of(planned: Planned) -> Name:
     return Name(planned.arm.label, planned.seed, planned.key)
 
 
-def units_of(waiting: Sequence[Planned], first: str | None) -> list[Unit]:
-    """A unit for each waiting run, in their order.
+def units_of(
+    waiting: Sequence[Planned], first: str | None, groups: Iterable[Sequence[Planned]] = ()
+) -> list[Unit]:
+    """A unit for each waiting run, in their order, and before them one for each of `groups`.
 
-    first: the method the others of a seed are measured against; they wait for its runs.
+    first: the method the others of a seed are measured against; they wait for its runs. groups:
+    runs that train together before they are made; each waits for its own group.
     """
-    golds: dict[int, set[Name]] = {}
-    for one in waiting:
-        if one.arm.method.name == first:
-            golds.setdefault(one.seed, set()).add(name_of(one))
-    return [
-        Unit((name_of(one),), frozenset(golds.get(one.seed, set())))
-        if one.arm.method.name != first
-        else Unit((name_of(one),))
-        for one in waiting
-    ]
+    begun = [Unit(tuple(map(name_of, group)), together=True) for group in groups]
+    trained = {name: frozenset({unit}) for unit in begun for name in unit.runs}
+    golds: dict[int, set[Unit]] = {}
+    made: dict[Name, Unit] = {}
+    for one in sorted(waiting, key=lambda one: one.arm.method.name != first):
+        name, gold = name_of(one), one.arm.method.name == first
+        before = frozenset() if gold else frozenset(golds.get(one.seed, ()))
+        made[name] = Unit((name,), before | trained.get(name, frozenset()))
+        if gold:
+            golds.setdefault(one.seed, set()).add(made[name])
+    return [*begun, *(made[name_of(one)] for one in waiting)]
 
 
 def drive(
@@ -119,14 +124,14 @@ def drive(
     stopped.
     """
     waiting = list(units)
-    absent = {name for unit in waiting for name in unit.runs}
+    pending = set(waiting)
     running: dict[Future[BaseException | None], Unit] = {}
     losses: Counter[Unit] = Counter()
     failure: BaseException | None = None
     try:
         while running or (waiting and failure is None):
             while failure is None and len(running) < pool.width:
-                unit = next((u for u in waiting if not u.after & absent), None)
+                unit = next((u for u in waiting if not u.after & pending), None)
                 if unit is None:
                     break
                 share = _share(unit, [*waiting, *running.values()], pool.width)
@@ -136,7 +141,7 @@ def drive(
                 unit = running.pop(future)
                 error, lost = _outcome(future, pool)
                 if error is None:
-                    absent -= set(unit.runs)
+                    pending.discard(unit)
                     done(unit)
                 elif not lost:
                     failure = failure or error
@@ -155,8 +160,11 @@ def drive(
 
 
 def _share(unit: Unit, left: Sequence[Unit], width: int) -> float:
-    """The part of the time that is left which a unit may use, as `left` shares it."""
-    return min(1.0, width * len(unit.runs) / sum(len(one.runs) for one in left))
+    """The part of the time that is left which a unit may use, as `left` shares it.
+
+    A run that trains in a group is in two units; what it may take is counted once.
+    """
+    return min(1.0, width * len(unit.runs) / len({name for one in left for name in one.runs}))
 
 
 def _seconds(deadline: Deadline, share: float) -> float | None:

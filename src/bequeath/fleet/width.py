@@ -67,7 +67,7 @@ def _side_by_side(opened: Opened, planned: Sequence[Planned], cores: int) -> int
     """What `auto` means here. On a GPU, and under a launcher, one run has everything."""
     if opened.device.type != "cpu" or opened.processes.world > 1:
         return 1
-    if sum(_seconds_at_least(opened, one.arm) for one in planned) < WORTH:
+    if sum(seconds_at_least(opened, one.arm) for one in planned) < WORTH:
         return 1
     weights = sum(facts.parameters or 0 for facts in opened.model_facts.values())
     room = int(PART * machine("cpu", 1).memory_bytes) // (BARE + EACH * weights)
@@ -76,7 +76,7 @@ def _side_by_side(opened: Opened, planned: Sequence[Planned], cores: int) -> int
     return min(room, cores // (opened.job.train.threads or 1))
 
 
-def _seconds_at_least(opened: Opened, arm: Arm) -> float:
+def seconds_at_least(opened: Opened, arm: Arm) -> float:
     """Seconds a run of an arm trains for at the least; 0 where it trains nothing."""
     trained = [role for role, need in arm.needs.models.items() if need.trains]
     facts = [opened.model_facts[role] for role in trained if role in opened.model_facts]

@@ -13,7 +13,7 @@ import platform
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,8 @@ import bequeath
 from bequeath.fleet.folder import doing, missing_or_other, writing
 from bequeath.fleet.gates import Opened, check_deep
 from bequeath.fleet.one import Planned, run_one
-from bequeath.fleet.units import Name, name_of, plan
+from bequeath.fleet.together import train_together
+from bequeath.fleet.units import Name, Unit, name_of, plan
 from bequeath.job.job import Job
 from bequeath.kernel.errors import BequeathError, Problem, RunError
 from bequeath.kernel.files import digest
@@ -48,7 +49,7 @@ class Task:
 
     job: bytes
     home: str
-    runs: tuple[Name, ...]
+    unit: Unit
     threads: int
     memory: int | None = None
     seconds: float | None = None
@@ -57,7 +58,7 @@ class Task:
 
 
 def attempt(task: Task) -> BaseException | None:
-    """Do a task's runs. What goes wrong is the answer, so that it arrives as it is.
+    """Do a task's unit. What goes wrong is the answer, so that it arrives as it is.
 
     A fault in a method's code is raised and takes its traceback along.
     """
@@ -65,30 +66,31 @@ def attempt(task: Task) -> BaseException | None:
         _see_the_same(task)
         opened = _opened_here(task)
         with writing(opened.job.out):
-            do(opened, task.runs, task.threads, Deadline(task.seconds), show=False)
+            do(opened, task.unit, task.threads, Deadline(task.seconds), show=False)
     except (BequeathError, KeyboardInterrupt) as error:
         return error
     return None
 
 
-def do(
-    opened: Opened, runs: Sequence[Name], threads: int, deadline: Deadline, show: bool | None
-) -> None:
-    """The runs of one unit, those that are not complete already.
+def do(opened: Opened, unit: Unit, threads: int, deadline: Deadline, show: bool | None) -> None:
+    """The runs of one unit, or what they train together: those that are not complete already.
 
     RunError R531 when another process stays at one of them, R534 when what this process reads is
     not what the runs were planned with.
     """
     out = opened.job.out
     planned = {(one.arm.label, one.seed): one for one in plan(opened)}
-    mine = [planned[name.label, name.seed] for name in runs]
-    for name, one in zip(runs, mine, strict=True):
+    mine = [planned[name.label, name.seed] for name in unit.runs]
+    for name, one in zip(unit.runs, mine, strict=True):
         if name_of(one) != name:
             raise RunError(_other_data(name))
     with limited(threads), ExitStack() as held:
         for one in mine:
             held.enter_context(holding(one, out))
         left = [one for one in mine if missing_or_other(one.folder(out), one.key)]
+        if unit.together:
+            train_together(opened, left, deadline, show)
+            return
         for i, one in enumerate(left):
             part = deadline.part(1 / (len(left) - i))
             sharing = opened.sharing(one.arm.needs)

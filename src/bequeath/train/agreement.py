@@ -23,7 +23,8 @@ from bequeath.train.terms import Term
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 FLOOR = 1e-2
 POINTS = 3  # steps that are compared, spread over the schedule
-ROUNDS, LONG_ENOUGH = 3, 0.03  # timings of each way, in alternation; seconds of one of them
+ROUNDS = 3  # timings of each way, in alternation
+LONG_ENOUGH, PART = 0.03, 0.01  # seconds of one of them, or this part of the time one by one
 
 
 def compare(both: Fit, singles: Sequence[Fit]) -> float:
@@ -107,10 +108,13 @@ def race(both: Fit, single: Fit, runs: int) -> tuple[float, float]:
     """Seconds of a step of every run: one by one, and as one."""
     device = both.ctx.device
     ways = [(single.steps(), runs), (both.steps(), 1)]
-    counts = []
+    counts: list[int] = []
+    long = 0.0
     for steps, _ in ways:
         next(steps)
-        counts.append(max(1, min(20, int(LONG_ENOUGH / max(seconds_of(device, steps, 1), 1e-5)))))
+        once = max(seconds_of(device, steps, 1), 1e-5)
+        long = long or _long(runs * single.total * once)
+        counts.append(max(1, min(20, int(long / once))))
     best = [math.inf] * 2
     for _ in range(ROUNDS):
         for way, (steps, times) in enumerate(ways):
@@ -118,10 +122,26 @@ def race(both: Fit, single: Fit, runs: int) -> tuple[float, float]:
     return best[0], best[1]
 
 
-def seconds_of(device: torch.device, steps: Iterator[None], n: int) -> float:
-    """Seconds of one of n steps; on one processor thread its own, whatever else runs there."""
+def trial_seconds(runs: int, step: float, total: int) -> float:
+    """About what `compare` and `race` will take; step: seconds of one of `total` steps alone."""
+    looks = POINTS * 2 * runs * step * 1.5  # not the cheapest steps: each is looked at
+    return looks + 2 * (ROUNDS + 1) * max(_long(runs * total * step), step)
+
+
+def _long(whole: float) -> float:
+    """How long one timing lasts, of what takes so many seconds one by one."""
+    return min(LONG_ENOUGH, PART * whole)
+
+
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """Wall time; on one processor thread its own, whatever else runs there."""
     one_thread = device.type == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if one_thread else time.perf_counter
+    return time.process_time if one_thread else time.perf_counter
+
+
+def seconds_of(device: torch.device, steps: Iterator[None], n: int) -> float:
+    """Seconds of one of n steps."""
+    clock = clock_of(device)
     wait: Callable[[], Any] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     wait()
     began = clock()

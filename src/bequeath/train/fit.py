@@ -71,6 +71,7 @@ def fit(
     name: str = "fit",
     train: Train | None = None,
     runs: int | None = None,
+    log: bool = True,
 ) -> FitResult:
     """Train `trainables` until the end of the schedule or of the budget.
 
@@ -82,7 +83,8 @@ def fit(
     until, train: in place of the job's settings, for this fit only.
     name: of this fit in a run that has several; a name used before gets a number.
     runs: how many models are trained side by side. Parameters and batches are [runs, ...], and so
-        are the terms' values; each run has its own gradient, clipping and lines in the log.
+        are the terms' values; each run has its own gradient, clipping and lines in the log
+        (log: whether there are any).
 
     A run that was stopped at any instant and is made again goes on from its last checkpoint; on the
     CPU with the same number of threads the result is the same to the last bit.
@@ -95,7 +97,7 @@ def fit(
     parts = {"model": trainables} if isinstance(trainables, nn.Module) else dict(trainables)
     name = _free_name(ctx, name)
     train = settled(train or ctx.train, ctx.device)
-    run = Fit(ctx, parts, data, step, until or Until(), name, train, runs)
+    run = Fit(ctx, parts, data, step, until or Until(), name, train, runs, log)
     try:
         if not run.restore():
             with watch() as interruption, not_whole(run.shards):
@@ -144,9 +146,10 @@ class Fit:
         name: str,
         train: Train,
         runs: int | None = None,
+        log: bool = True,
     ):
         self.ctx, self.name, self.train, self.parts, self.compute = ctx, name, train, parts, step
-        self.runs = runs
+        self.runs, self.lines = runs, [] if not log else [None] if runs is None else range(runs)
         self.accelerator = ctx.accelerator(train.precision)
         self.main, self.world, rank = ctx.processes.main, ctx.processes.world, ctx.processes.rank
         seeds.seed_everything(seeds.derive(ctx.seed, f"fit/{name}", rank))
@@ -297,9 +300,8 @@ class Fit:
             self.save()
         if come:
             self._whole()
-            at = f"step {self.now.step} of {self.total}"
-            text = f"stopped by {interruption.signal or 'a signal'} at {at}; run it again to go on"
-            raise Interrupted(text)
+            at = f"{interruption.signal or 'a signal'} at step {self.now.step} of {self.total}"
+            raise Interrupted(f"stopped by {at}; run it again to go on")
         return True
 
     def _sum(self, table: Tensor) -> Tensor:
@@ -316,7 +318,7 @@ class Fit:
         means = self.meter.means(self._sum if self.world > 1 else None)
         self._show(now)
         resting = max(now - self.logged, 1e-9)
-        for run in [None] if self.runs is None else range(self.runs):
+        for run in self.lines:
             line: dict[str, Any] = {} if run is None else {"run": run}
             line |= {} if self.name == "fit" else {"fit": self.name}
             line |= {
@@ -374,9 +376,8 @@ class Fit:
 
     def result(self) -> FitResult:
         seconds = self._seconds(self.saved)
-        epochs = self.now.step / self.per_epoch
-        done, how = self.resumed, self.together
-        return FitResult(self.now.step, epochs, self.stopped, seconds, done, how)
+        ends = (self.stopped, seconds, self.resumed, self.together)
+        return FitResult(self.now.step, self.now.step / self.per_epoch, *ends)
 
     def close(self) -> None:
         if self.progress is not None:

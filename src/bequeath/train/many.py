@@ -23,13 +23,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bequeath.given.bound import BoundModel
 from bequeath.given.samples import Samples
 from bequeath.given.subset import Rows
-from bequeath.kernel.errors import Interrupted, Problem, RunError
-from bequeath.train import optim
+from bequeath.kernel.errors import Problem, RunError
+from bequeath.kernel.files import digest
 from bequeath.train.batches import Batches
 from bequeath.train.config import Train
 from bequeath.train.context import Context
-from bequeath.train.interrupt import watch
-from bequeath.train.seeds import derive
+from bequeath.train.fit import Container, fit
+from bequeath.train.stack import stacked, step_of_all, unstack
 from bequeath.train.terms import Term, mean_over
 
 MOST_VALUES = 4_000_000  # numbers of a batched step's inputs, and of its parameters
@@ -66,8 +66,8 @@ def fit_many(
 
     starts: initial models; they stay as they are. data: labelled. batched: None decides by what the
     models and the settings allow. A yielded model is in evaluation mode and valid until the next.
-    Batched training that is stopped begins anew; one after the other each goes on.
-    Raises what `fit` raises; ValueError for `batched=True` where that cannot be.
+    Training that was stopped goes on. Raises what `fit` raises; ValueError for `batched=True` where
+    that cannot be.
     """
     possible = can_batch(ctx, starts, data)
     if batched and not possible:
@@ -115,6 +115,25 @@ def _groups(
         yield from (numbers[i : i + most] for i in range(0, len(numbers), most))
 
 
+class _Picked:
+    """The batches of a group, [models, B, ...]: one order of positions, each model's own rows.
+
+    x [P, ...] is preprocessed; rows int64 [models, n] into x and y.
+    """
+
+    def __init__(self, train: Train, seed: int, x: Tensor, y: Tensor, rows: Tensor, hash: str):
+        self.x, self.y, self.rows, self.hash = x, y, rows, hash
+        self._order = Batches(_Places(rows.shape[1]), train.batch_size, seed)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[dict[str, Any]]:
+        for places in self._order.places(number, start):
+            picked = self.rows[:, places.to(self.rows.device)]
+            yield {"idx": picked, "x": self.x[picked], "y": self.y[picked]}
+
+
 class _Places:
     """Positions 0..n-1 as a data set: the order of a fit, without its samples."""
 
@@ -126,6 +145,17 @@ class _Places:
 
     def fetch(self, idx: Tensor) -> dict[str, Any]:
         return {"idx": idx}
+
+
+class _Raw(nn.Module):
+    """A model that takes what is preprocessed already."""
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        self.module = module
+
+    def forward(self, batch: Mapping[str, Any]) -> Tensor:
+        return self.module(batch["x"])
 
 
 def _together(
@@ -143,56 +173,14 @@ def _together(
     used, where = rows.unique(return_inverse=True)
     batch = data.fetch(used)
     x = cast(Tensor, base.preprocess(batch, ctx.device))  # texts, which are mappings, do not come
+    about = digest(f"{data.hash} {[jobs[k].start for k in group]}", rows.numpy().tobytes())
     y, where = batch["y"].to(ctx.device), where.to(ctx.device)
-    states = [dict(s.module.named_parameters()) for s in starts]
-    params = {
-        key: torch.stack([states[jobs[k].start][key].detach() for k in group]).requires_grad_()
-        for key in states[0]
-    }
-    torch.manual_seed(derive(ctx.seed, f"{name}/{group[0]}"))  # dropout draws from here
-    _descend(ctx, base.module, params, x, y, where)
+    source = _Picked(ctx.train, ctx.seed, x, y, where, about)
+    alone: dict[str, nn.Module] = {"model": _Raw(base.module)}
+    both = stacked([{"model": _Raw(starts[jobs[k].start].module)} for k in group])
+    step = cross_entropy_step(alone["model"])
+    compute = step_of_all(step, Container(alone), Container(both), draws=True)
+    fit(ctx, both, source, compute, name=f"{name}-{about}", runs=len(group), log=False)
     for i, k in enumerate(group):
-        with torch.no_grad():
-            for key, p in base.module.named_parameters():
-                p.copy_(params[key][i])
+        unstack(Container(both), i, Container(alone))
         yield k, base.eval()
-
-
-def _descend(
-    ctx: Context, module: nn.Module, params: dict[str, Tensor], x: Tensor, y: Tensor, rows: Tensor
-) -> None:
-    """Gradient descent of K models at once. x [P, ...], y [P], rows int64 [K, n] into both."""
-    train = ctx.train
-    source = Batches(_Places(rows.shape[1]), train.batch_size, ctx.seed)
-    total = train.steps if train.steps is not None else train.epochs * len(source)
-    stacked: Any = list(params.values())
-    optimizer = optim.build(stacked, train.optimizer, list(params))
-    schedule = optim.schedule(optimizer, train.schedule, total)
-    module.train()
-
-    def loss(one: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return F.cross_entropy(torch.func.functional_call(module, one, (x,)), y)
-
-    losses = torch.vmap(loss, randomness="different")
-    done = epoch = 0
-    value = torch.zeros(1)
-    with watch() as interruption:
-        while done < total and not ctx.budget.over():
-            for batch in source.epoch(epoch):
-                picked = rows[:, batch["idx"].to(rows.device)]
-                value = losses(params, x[picked], y[picked])
-                optimizer.zero_grad(set_to_none=True)
-                value.sum().backward()
-                optimizer.step()
-                schedule.step()
-                done += 1
-                if interruption.signal:
-                    text = f"stopped by {interruption.signal}; run it again to go on"
-                    raise Interrupted(text)
-                if done >= total:
-                    break
-            epoch += 1
-            if not bool(value.isfinite().all()):
-                message = f"the loss is not finite after step {done}"
-                help_ = "lower `train.optimizer.lr`"
-                raise RunError(Problem("T601", message, remedies=(help_,)))

@@ -75,13 +75,16 @@ def restack(both: nn.Module, singles: Sequence[nn.Module]) -> None:
             rows[name][run].copy_(tensor)
 
 
-def step_of_all(step: Step, alone: Container, both: Container) -> Step:
+def step_of_all(step: Step, alone: Container, both: Container, *, draws: bool = False) -> Step:
     """`step`, which computes on the modules of `alone`, for every run in `both` at once.
 
+    draws: whether it may draw random numbers; each run's are its own then, and not those it would
+    draw alone.
     The step returned takes batches [runs, B, ...] and gives terms whose values are [runs]. It
     raises whatever the step does that cannot be batched: random numbers, a decision that depends
     on a value, a batch with other things than tensors.
     """
+    chance = "different" if draws else "error"
     rows: dict[str, Tensor] = {}
     told: dict[str, Term] = {}
 
@@ -105,7 +108,7 @@ def step_of_all(step: Step, alone: Container, both: Container) -> Step:
         told.clear()
         token = _WITHIN.set(True)
         try:
-            each = torch.vmap(partial(one, batch, names), randomness="error")
+            each = torch.vmap(partial(one, batch, names), randomness=chance)
             found = iter(each(*batch.values(), *rows.values()))
         finally:
             _WITHIN.reset(token)

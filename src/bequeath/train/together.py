@@ -2,14 +2,16 @@
 
 Each run asks for its fit as it would alone (`Asked`). `decide` tries: from the same weights and
 batches the gradients, terms and buffers of every run must agree with those it has alone, at the
-beginning, in the middle and at the end of the schedule, and a step of all must take less time than
-the steps one by one. `train` then trains them as one and leaves each run's finished checkpoint in
-that run's folder, so that the run, made as ever, finds its fit done.
+beginning, in the middle and at the end of the schedule, and the whole training, with what it costs
+besides its steps, must take less time than one by one. `train` then trains them as one and leaves
+each run's finished checkpoint in that run's folder, so that the run, made as ever, finds its fit
+done.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 
 from bequeath.kernel.errors import BequeathError
 from bequeath.train import checkpoint, resume, seeds
-from bequeath.train.agreement import TOLERANCE, compare, race, seconds_of
+from bequeath.train.agreement import TOLERANCE, compare, race, seconds_of, trial_seconds
 from bequeath.train.batches import Batches, BesideOneAnother
 from bequeath.train.budget import cpu_seconds, peak_memory, resident
 from bequeath.train.config import Train
@@ -31,10 +33,9 @@ from bequeath.train.stack import stacked, step_of_all, tensors_of, unstack
 from bequeath.train.terms import Term
 
 GAIN = 0.9  # of the time one by one: less is not worth another rounding
-LEAST_STEPS = 200  # a shorter fit is over before the trial has paid
+MADE = 0.05  # seconds: the first call of a batched step, two fits made, checkpoints written
 SLOWEST = 0.1  # seconds of one step alone; a larger model keeps the processor busy by itself
 MOST_VALUES = 50_000_000  # numbers in all parameters
-PRELUDE = 0.25  # what a run does before its fit is done twice; as a share of the fit
 
 
 @dataclass
@@ -78,11 +79,20 @@ def asked(
     return Asked(ctx, parts, data, step, until or Until(), name, chosen)
 
 
+def usual(runs: int) -> float:
+    """What a batched step of so many small models takes, in steps of one: where it works well.
+
+    benchmarks/batched_seeds.py has measurements; nothing is trained as one on this alone.
+    """
+    return min(float(runs), 1.5 + 0.25 * runs)
+
+
 @dataclass(frozen=True)
 class Verdict:
     """why: in words, where it is one by one. difference: the largest found, as TOLERANCE is meant.
 
-    alone_s, together_s: seconds of one step of every run, one by one and batched.
+    alone_s, together_s: seconds of one step of every run, one by one and batched; None where the
+    trial did not come to it.
     """
 
     batched: bool
@@ -101,8 +111,8 @@ class Verdict:
 def unpromising(one: Asked, runs: int, prelude: float, insist: bool = False) -> str:
     """Why a trial with `runs` such fits is not worth it; empty where it is.
 
-    prelude: seconds that a run took until it asked. insist: whether it is possible is all that
-    counts. Trains a few steps; `restore` before anything else.
+    prelude: seconds that a run took until it asked, which each does twice. insist: whether it is
+    possible is all that counts. Trains a few steps; `restore` before anything else.
     """
     if why := _obstacle(one):
         return why
@@ -111,17 +121,19 @@ def unpromising(one: Asked, runs: int, prelude: float, insist: bool = False) -> 
             alone.model.train()
             if insist:
                 return ""
-            if alone.total < LEAST_STEPS:
-                return f"{alone.total} steps are over before a trial has paid"
+            if usual(runs) > GAIN * runs:
+                return f"{runs} seeds are too few to gain by it"
             if runs * sum(p.numel() for p in alone.params) > MOST_VALUES:
                 return "the models are too large"
             steps = alone.steps()
             next(steps)
-            seconds = seconds_of(one.ctx.device, steps, 2)
+            seconds = min(seconds_of(one.ctx.device, steps, 2) for _ in range(2))
             if seconds > SLOWEST:
                 return "a step of one model is slow enough to keep the processor busy"
-            if prelude > PRELUDE * seconds * alone.total:
-                return "what comes before the training takes too long to be done twice"
+            whole = runs * seconds * alone.total
+            trial = MADE + (runs + 1) * prelude + trial_seconds(runs, seconds, alone.total)
+            if trial + usual(runs) / runs * whole > GAIN * whole:
+                return f"{alone.total} steps are over before a trial has paid"
     except BequeathError:
         raise
     except Exception as error:
@@ -131,9 +143,13 @@ def unpromising(one: Asked, runs: int, prelude: float, insist: bool = False) -> 
     return ""
 
 
-def decide(group: Sequence[Asked], ctx: Context, *, insist: bool = False) -> Verdict:
+def decide(
+    group: Sequence[Asked], ctx: Context, again: float = 0.0, *, insist: bool = False
+) -> Verdict:
     """Whether `group` trains as one. ctx: of the group. insist: also where it is not quicker.
 
+    again: seconds that training as one costs besides, before it begins. What the trial itself has
+    cost is spent either way.
     Everything asked for is as it was afterwards, but for what the steps keep elsewhere.
     """
     first = group[0]
@@ -150,8 +166,11 @@ def decide(group: Sequence[Asked], ctx: Context, *, insist: bool = False) -> Ver
                 difference = compare(both, singles)
                 if not difference <= tolerance:  # not a number is no agreement either
                     text = f"gradients differ by {difference:.1g} of their size, alone and batched"
-                    return Verdict(False, text, difference, tolerance)
+                    known = difference if math.isfinite(difference) else None
+                    return Verdict(False, text, known, tolerance)
                 seconds = race(both, singles[0], len(group))
+                whole = both.total * seconds[0]
+                share = (both.total * seconds[1] + again + MADE) / max(whole, 1e-9)
     except BequeathError:
         raise
     except Exception as error:
@@ -160,11 +179,12 @@ def decide(group: Sequence[Asked], ctx: Context, *, insist: bool = False) -> Ver
         for one in group:
             one.restore()
     found = Verdict(True, "", difference, tolerance, *seconds)
-    if not insist and seconds[1] > GAIN * seconds[0]:
-        text = f"as one model they would take {seconds[1] / seconds[0]:.2f} of the time"
+    if not insist and share > GAIN:
+        text = f"as one model they would take {share:.2f} of the time"
         return replace(found, batched=False, why=text)
     if ctx.memory is not None and resident() > 0.8 * ctx.memory:
-        return Verdict(False, "together they come near the budget of memory")
+        text = "together they come near the budget of memory"
+        return replace(found, batched=False, why=text)
     return found
 
 
@@ -188,6 +208,8 @@ def train(
         "difference": verdict.difference,
         "tolerance": verdict.tolerance,
         "faster": verdict.faster,
+        "alone_s": verdict.alone_s,
+        "together_s": verdict.together_s,
         "wall_s": (spent[0] + result.seconds) / len(group),
         "cpu_s": (spent[1] + busy * result.seconds) / len(group),
         "peak_rss_bytes": peak.resident,

@@ -11,7 +11,7 @@ from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.measure import Measure, change, interval, value
 from bequeath.evidence.measure import spread as deviation
 from bequeath.evidence.preparation import load_preparation
-from bequeath.evidence.record import RunRecord
+from bequeath.evidence.record import Alone, RunRecord, Training
 from bequeath.evidence.report.words import (
     clean,
     flat,
@@ -208,7 +208,8 @@ def run_table(inputs: Inputs) -> Grid:
     measure = inputs.comparison.measure
     heads = [
         Head("seed"), Head(clean(measure.label) if measure else ""), Head("steps"),
-        Head("stopped", "text"), Head("took"), Head("model hash", "code"),
+        Head("stopped", "text"), Head("seeds as one", "wrap"), Head("took"),
+        Head("model hash", "code"),
         Head("method and settings", "wrap"),
     ]  # fmt: skip
     rows = [
@@ -229,10 +230,23 @@ def _run_cells(record: RunRecord, measure: Measure | None) -> list[Cell]:
         Cell(shown, f"{metric.value:.6g}" if metric else ""),
         Cell(NOTHING if train is None else f"{train.steps:,}"),
         Cell(NOTHING if train is None else train.stopped),
+        Cell(_as_one(train)),
         Cell(show_seconds(record.cost.wall_s)),
         Cell(NOTHING if record.model is None else clean(record.model.hash[:12])),
         Cell(clean(record.run.method) + ("" if settings == NOTHING else f": {settings}")),
     ]
+
+
+def _as_one(train: Training | None) -> str:
+    """Whether a run trained with other seeds as one model, what that gave, or why it did not."""
+    found = train and (train.together or train.alone)
+    if not found:
+        return NOTHING
+    said = f"no: {clean(found.why, 300)}" if isinstance(found, Alone) else f"{found.runs} seeds"
+    if found.alone_s is None or found.together_s is None:
+        return said
+    times = [milliseconds(1e3 * seconds) for seconds in (found.together_s, found.alone_s)]
+    return f"{said} ({times[0]} a step of all, {times[1]} one by one)"
 
 
 __all__ = [
