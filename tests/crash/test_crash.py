@@ -61,7 +61,7 @@ def start(seen: dict[str, set[str]], how: str, pytestconfig: pytest.Config) -> s
     return set() if pytestconfig.getoption("--long") else seen[how]
 
 
-@every("kd", "exssnet", "ties")
+@every("kd", "exssnet", "ties", "er", "boot")
 def test_killed_at_every_kind_of_change(server, whole, seen, pytestconfig, name):
     """Death just before a file is opened, renamed or removed; once for each kind, in one folder."""
     home, wanted = whole(name)
@@ -128,9 +128,9 @@ def test_in_the_middle_of_a_file(server, whole, name, fatal):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", list(JOBS)[:5])
+@pytest.mark.parametrize("name", list(JOBS))
 def test_killed_at_random_instants(server, whole, name, capsys, pytestconfig):
-    """Fifty runs of each of five methods, each killed at one to three random instants."""
+    """Fifty runs of each method, each killed at one to three random instants."""
     home, wanted = whole(name)
     here = sandbox(home / "timed", name)
     length = server.run(here)["seconds"]
