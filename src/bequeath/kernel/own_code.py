@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 
 from bequeath.kernel.errors import BequeathError, JobError, JobPath, Place, Problem, RunError
-from bequeath.kernel.files import NO_ROOM
+from bequeath.kernel.files import refusal
 
 RAISED = (Exception, SystemExit)
 # What `ast.parse` makes of a file that is no Python, or Python nested without end.
@@ -32,8 +32,7 @@ def located(kind: type[JobError] | type[RunError]) -> Iterator[None]:
     except BequeathError:
         raise
     except RAISED as error:
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
-        if full or (place := place_of(error)) is None:
+        if refusal(error) is not None or (place := place_of(error)) is None:
             raise
         problem = Problem("T690", "the job's own code failed", label=said(error), place=place)
         raise kind(problem) from error
