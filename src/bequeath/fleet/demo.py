@@ -59,7 +59,9 @@ def demo(out: str | Path = "bequeath-demo", *, seeds: int = 5, epochs: int | Non
     console = Console(stderr=True)
     with writing(out), claim(out, []):
         write_text(out / "teacher.yaml", TEACHER)
-        write_text(out / "job.yaml", STUDENT % (teacher / "runs" / "ce" / "seed-0" / "model", seeds))
+        write_text(
+            out / "job.yaml", STUDENT % (teacher / "runs" / "ce" / "seed-0" / "model", seeds)
+        )
         console.print(f"the teacher: bequeath run {out / 'teacher.yaml'}", style="bold")
         run_job(load_job(out / "teacher.yaml", [f"out={teacher}", *shorter]))
         console.print(f"the students: bequeath run {out / 'job.yaml'}", style="bold")

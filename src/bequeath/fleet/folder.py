@@ -52,7 +52,9 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         try:
             yield
         except JobError:
-            if new and not any(out.glob("**/runs/*/seed-*")):  # refused after all: as if never begun
+            if new and not any(
+                out.glob("**/runs/*/seed-*")
+            ):  # refused after all: as if never begun
                 remove(out)
             raise
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from bequeath.kernel.errors import BequeathError
+from bequeath.kernel.errors import BequeathError, text_of
 from bequeath.kernel.units import show_size
 
 PIECE = 1 << 20  # bytes read at once
@@ -116,7 +116,7 @@ def refusal(error: BaseException) -> int | None:
         return error.errno if error.errno in NO_ROOM else None
     if isinstance(error, BequeathError):  # it is told already
         return None
-    code = re.search(r"\(os error (\d+)\)", str(error))
+    code = re.search(r"\(os error (\d+)\)", text_of(error))
     number = int(code[1]) if code else None
     return number if number in (*NO_ROOM, *NOT_ALLOWED) else None
 
