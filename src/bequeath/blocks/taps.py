@@ -47,8 +47,8 @@ class Taps:
     """Catches on `module` until `close`. `taps[name]` is the tensor of the last forward.
 
     Raises JobError M340 for a path that does not exist. `taps[name]` raises RunError T693 when
-    the module has not run since the last `clear`. The hooks sit on the tapped modules themselves, so it
-    does not matter in what the model is wrapped, and a deep copy of the model is not tapped.
+    the module has not run since the last `clear`. The hooks sit on the tapped modules themselves,
+    so it does not matter in what the model is wrapped, and a deep copy of the model is not tapped.
     """
 
     def __init__(self, module: nn.Module, wanted: Mapping[str, str | Tap]):

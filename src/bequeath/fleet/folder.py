@@ -35,7 +35,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     R512: it holds files that are none of ours.
     """
     refuse_strangers(out)
-    new = not out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         _refuse_orphans(out)
@@ -52,11 +52,19 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         try:
             yield
         except JobError:
-            if new and not any(
-                out.glob("**/runs/*/seed-*")
-            ):  # refused after all: as if never begun
-                remove(out)
+            if not any(out.glob("**/runs/*/seed-*")):  # refused after all: as if never begun
+                _unmake(made)
             raise
+
+
+def _unmake(made: Sequence[Path]) -> None:
+    """Take away a folder that was made, and of those above it that were made for it the empty."""
+    for i, folder in enumerate(made):
+        if i == 0:
+            remove(folder)
+        else:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
 
 
 @contextmanager
