@@ -104,7 +104,7 @@ CODES = {
         "training. They are made one by one.",
         "Nothing: it is a remark, and no run fails by it.",
     ),
-    "T617": Code(
+    "T618": Code(
         "no gradient of the loss",
         "The loss is a number, but the way back from it is not open: a model or a method changed a "
         "tensor in place that the gradient needs, or used an operation that has none.",
