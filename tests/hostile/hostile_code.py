@@ -77,7 +77,7 @@ LATER = {
     "narrow": ("fewer classes", "T691", "return self.f(x)[:, :1]", "[16, 1]"),
     "rows": ("fewer samples", "T691", "return self.f(x)[:2]", "[2, 3]"),
     "detached": ("what no gradient reaches", "T605", "return self.f(x).detach()", "depend"),
-    "inplace": ("a tensor changed in place", "T618", "return self.f(x).exp().mul_(2)", "inplace"),
+    "inplace": ("a tensor changed in place", "T694", "return self.f(x).exp().mul_(2)", "inplace"),
     "stop": ("StopIteration", "T690", "raise StopIteration", "own.py:11"),
     "exit": ("GeneratorExit", "T690", "raise GeneratorExit", "own.py:11"),
     "mute": ("an error that cannot say what it is", "T690",

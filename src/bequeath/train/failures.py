@@ -21,7 +21,7 @@ _NO_GRADIENT = (
 
 @contextmanager
 def explained(samples: int) -> Iterator[None]:
-    """RunError T610, T611, T614 or T618 in place of torch's error; other errors go on as they are.
+    """RunError T610, T611, T614 or T694 in place of torch's error; other errors go on as they are.
 
     samples: how many the forward pass in the block has.
     """
@@ -63,7 +63,7 @@ def _explanation(error: Exception, samples: int) -> Problem | None:
         )
     if any(words in said for words in _NO_GRADIENT):
         return Problem(
-            "T618",
+            "T694",
             "torch cannot compute the gradient of the loss",
             notes=(said.splitlines()[0][:300],),
         )

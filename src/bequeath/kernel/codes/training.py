@@ -104,13 +104,6 @@ CODES = {
         "training. They are made one by one.",
         "Nothing: it is a remark, and no run fails by it.",
     ),
-    "T618": Code(
-        "no gradient of the loss",
-        "The loss is a number, but the way back from it is not open: a model or a method changed a "
-        "tensor in place that the gradient needs, or used an operation that has none.",
-        "In the model's code write `y = y * 2` in place of `y *= 2` or `y.mul_(2)`, and leave "
-        "`.data` alone.",
-    ),
     "T620": Code(
         "a method handed back something else",
         "A method returns an `Outcome`: the model of its family under a fixed role, or a folder "
@@ -226,6 +219,13 @@ CODES = {
         "What goes into or out of a part of the model is read while the model answers, and the "
         "model answered without that part, or the part gave no tensor.",
         "Call that part in every `forward`, or name another one (`head`, `layers`).",
+    ),
+    "T694": Code(
+        "no gradient of the loss",
+        "The loss is a number, but the way back from it is not open: a model or a method changed a "
+        "tensor in place that the gradient needs, or used an operation that has none.",
+        "In the model's code write `y = y * 2` in place of `y *= 2` or `y.mul_(2)`, and leave "
+        "`.data` alone.",
     ),
     "T665": Code(
         "a model that makes no samples",
