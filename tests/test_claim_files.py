@@ -14,7 +14,7 @@ from bequeath.job.api import load_job
 from bequeath.job.document import Document, from_plain
 from bequeath.job.job import Job
 from bequeath.job.resolve import resolve
-from bequeath.kernel.errors import JobError
+from bequeath.kernel.errors import JobError, RunError
 from bequeath.methods.catalog import all_methods, family_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +115,10 @@ def test_a_claim_is_judged(tmp_path, monkeypatch):
     again = reproduce("nd", "smoke", tmp_path / "runs" / "nd", quiet=True, **places)
     assert again.sentence == judged.sentence
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("record.json")} == runs
+    places["evidence"] = kept[0] / "no folder"
+    with pytest.raises(RunError) as caught:
+        reproduce("nd", "smoke", tmp_path / "runs" / "nd", quiet=True, **places)
+    assert caught.value.problem.code == "R522"
 
 
 @every_recipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import bequeath.fleet
 from bequeath import cli
 from bequeath.evidence.record import find_runs, load_records
 from bequeath.fleet import evaluate
+from bequeath.fleet.folder import alone
 from bequeath.given.models import load_model
 from bequeath.job.api import load_job
 
@@ -63,3 +65,32 @@ def test_its_job_files_can_be_run_again(shown, monkeypatch):
         before = {p: p.stat().st_mtime_ns for p in find_runs(shown[1] / out)}
         bequeath.fleet.run_job(loaded, quiet=True)  # nothing is left to do
         assert {p: p.stat().st_mtime_ns for p in find_runs(shown[1] / out)} == before
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys):
+    (tmp_path / "job.yaml").write_text("mine", encoding="utf-8")
+    assert cli.run_cli(["demo", "--out", str(tmp_path)]) == 2
+    assert "R512" in capsys.readouterr().err
+    assert [(p.name, p.read_text(encoding="utf-8")) for p in tmp_path.iterdir()] == [
+        ("job.yaml", "mine")
+    ]
+
+
+def test_no_two_show_it_in_one_folder(shown, capsys):
+    with alone(shown[1]):
+        assert cli.run_cli(["demo", "--out", str(shown[1])]) == 2
+    assert "R510" in capsys.readouterr().err
+
+
+def test_a_disk_that_does_not_take_it(tmp_path, capsys):
+    (tmp_path / "file").write_bytes(b"")
+    assert cli.run_cli(["demo", "--out", str(tmp_path / "file" / "demo")]) == 1
+    assert "R522" in capsys.readouterr().err
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        code = cli.run_cli(["demo", "--out", str(tmp_path / "demo")])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert code == 1 and "R522" in capsys.readouterr().err
+    assert not [p for p in (tmp_path / "demo").iterdir() if not p.name.startswith(".bequeath")]

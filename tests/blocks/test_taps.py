@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bequeath.blocks.taps import Tap, Taps, check_path, paths
-from bequeath.kernel.errors import JobError
+from bequeath.kernel.errors import JobError, RunError
 
 
 class Net(nn.Module):
@@ -90,7 +90,7 @@ def test_nothing_is_left_behind(net, x):
     with Taps(net, {"a": "fc", "b": Tap("body", side="input")}) as taps:
         net(x)
         taps.clear()
-        with pytest.raises(LookupError, match="has not run since"):
+        with pytest.raises(RunError, match="has not run since"):
             taps["a"]
         with pytest.raises(KeyError, match="no tap `z`; there are a, b"):
             taps["z"]
@@ -139,5 +139,5 @@ def test_a_module_without_a_tensor(net, x):
             return None
 
     net.silent = Silent()
-    with Taps(net.silent, {"a": ""}), pytest.raises(LookupError, match="without a tensor"):
+    with Taps(net.silent, {"a": ""}), pytest.raises(RunError, match="without a tensor"):
         net.silent(x)

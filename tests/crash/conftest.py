@@ -37,10 +37,11 @@ class Server:
         """One sitting of the job in `home`; whatever came of it, no file holds a secret."""
         done = self.ask(home=str(home), arguments=list(arguments or RUN), **how)
         look(home, done)
-        if (home / "imported.json").exists() and not self.known:
-            new = json.loads((home / "imported.json").read_text(encoding="utf-8"))
-            self.ask(load=new)  # the next children need not import it each
-            self.known.update(new)
+        if (home / "imported.json").exists():
+            there = json.loads((home / "imported.json").read_text(encoding="utf-8"))
+            if new := [module for module in there if module not in self.known]:
+                self.ask(load=new)  # the next children need not import it each
+                self.known.update(new)
         return done
 
     def together(self, *requests: tuple[Path, tuple[str, ...]]) -> list[dict[str, Any]]:

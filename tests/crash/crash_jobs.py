@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ import torch
 from ruamel.yaml import YAML
 from safetensors.torch import load_file, save, save_file
 
+from bequeath.blocks.diffusion.generator import walking
 from bequeath.evidence.card import card
 from bequeath.evidence.inputs import read_inputs
 from bequeath.evidence.report.build import twin
+from bequeath.given.data import data_handle
+from bequeath.given.models import model_handle
 
 RUN = ("run", "job.yaml", "--quiet")
 DIGITS = "sklearn:digits?as=image&split="
@@ -85,6 +88,22 @@ JOBS: dict[str, dict[str, Any]] = {
         "train": {"epochs": 1, "batch_size": 512},
         "baselines": False,
     },
+    "er": {  # old samples drawn from a memory that no checkpoint holds, beside two baselines
+        "want": "continual",
+        "method": {"name": "er", "memory": 20},
+        "protocol": {"stream": "split", "tasks": 3},
+        "models": {"model": "zoo:mlp?hidden=16"},
+        "data": {"train": f"{DIGITS}train&take=60", "test": f"{DIGITS}test&take=40"},
+    },
+    "boot": {  # no data: batches of noise, samples drawn and judged by another model
+        "want": "generate",
+        "method": "boot",
+        "models": {"teacher": "file:../owned/teacher", "judge": "file:../owned/judge"},
+        "data": {"test": f"{DIGITS}test&take=40"},
+        "protocol": {"samples": 40, "walk": 4, "steps": 2},
+        "evaluate": {"metrics": ["frechet", "trajectory_error", "precision"]},
+        "train": {"epochs": None, "steps": 6},
+    },
 }
 
 
@@ -93,22 +112,39 @@ def sandbox(home: Path, name: str, **changes: Any) -> Path:
     for part in ("cache", "tmp"):
         (home / part).mkdir(parents=True)
     job = {"seeds": 1, "out": "out", **JOBS[name], **changes}
-    job["train"] = {**TRAIN, **job.get("train", {})}
+    train = {**TRAIN, **job.get("train", {})}
+    job["train"] = {key: value for key, value in train.items() if value is not None}
     owned = home.parent / "owned"
     with (home / "job.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(job, file)
-    if name == "ties" and not owned.exists():  # by place and time such files are known
+    if name in OWNED and not owned.exists():  # by place and time such files are known
         owned.mkdir()
-        for i, model in enumerate(("base", "a", "b")):
-            g = torch.Generator().manual_seed(i)
-            tensors = {f"layers.{k}.w": torch.randn(40, 30, generator=g) for k in range(3)}
-            save_file(tensors, owned / f"{model}.safetensors")
+        OWNED[name](owned)
     return home
+
+
+def _tensors(owned: Path) -> None:
+    for i, model in enumerate(("base", "a", "b")):
+        g = torch.Generator().manual_seed(i)
+        tensors = {f"layers.{k}.w": torch.randn(40, 30, generator=g) for k in range(3)}
+        save_file(tensors, owned / f"{model}.safetensors")
+
+
+def _models(owned: Path) -> None:
+    """A diffusion model and a classifier, of fresh weights."""
+    data = data_handle("test", f"{DIGITS}test&take=40").load()
+    how = {"data": data, "seed": 0, "device": torch.device("cpu")}
+    teacher = model_handle("teacher", "zoo:denoiser?width=16&layers=1").load(**how)
+    walking(teacher, sampler="ddim", steps=2).save(owned / "teacher")
+    model_handle("judge", "zoo:lenet").load(n_classes=10, **how).save(owned / "judge")
+
+
+OWNED: dict[str, Callable[[Path], None]] = {"ties": _tensors, "boot": _models}
 
 
 # What two runs of one job may differ in: when they ran, how long it took, how much memory they had,
 # and whether the teacher's answers were there already. Nothing else.
-COST = {"latency_ms", "latency_batch_ms"}
+COST = {"latency_ms", "latency_batch_ms", "seconds_per_sample"}
 CLOCK = {"seconds", "throughput", "speedup"}
 FIXED = {
     "cost": {"wall_s": 1.0, "train_s": 1.0, "cpu_s": 1.0, "peak_rss_bytes": 1},

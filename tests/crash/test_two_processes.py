@@ -11,7 +11,7 @@ import pytest
 from crash_jobs import RUN, result, sandbox, unlike
 
 from bequeath.fleet.folder import alone, claim, doing
-from bequeath.kernel.errors import JobError, RunError
+from bequeath.kernel.errors import JobError, Problem, RunError
 
 REFUSED = 2
 
@@ -143,6 +143,22 @@ def test_a_run_whose_job_was_killed_still_holds_the_folder(tmp_path):
     assert caught.value.problems[0].code == "R510"
     with claim(out, []):
         pass
+
+
+def test_a_job_that_is_refused_after_all_leaves_no_folder(tmp_path):
+    """Nor those above it that were made for it, unless somebody else has put something there."""
+
+    def refused(*meanwhile: str) -> list[str]:
+        out = tmp_path / "a" / "b" / "out"
+        with pytest.raises(JobError), claim(out, []):
+            for name in meanwhile:
+                (tmp_path / name).touch()
+            raise JobError(Problem("R511", "no"))
+        return sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*"))
+
+    assert refused() == []
+    assert refused("a/mine") == ["a", "a/mine"]
+    assert refused() == ["a", "a/mine"]
 
 
 def test_a_folder_that_is_none_of_ours_gets_no_lock(tmp_path):

@@ -1,4 +1,4 @@
-"""Finished jobs of several families in which every text is an attack on who reads its report."""
+"""Finished jobs of every family in which every text is an attack on who reads its report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import families
+import hostile_runs
+from ruamel.yaml import YAML
 from synthetic_out import make_out
 
 LONG = "an_unbroken_name_" * 8
@@ -56,23 +58,24 @@ def of_family(make: Callable[..., Path]) -> Callable[[Path], Path]:
             record["notes"]["told"] = list(ATTACKS)
             path.write_text(json.dumps(record), encoding="utf-8")
             (path.parent / "<img src=x onerror=window.hit=8>.txt").write_text("x")
-        job = json.loads((out / "job.yaml").read_text(encoding="utf-8"))
-        job |= {"out": "runs/$(touch hit)`id`'\"<b>", "vars": {"note": " ".join(ATTACKS)}}
-        (out / "job.yaml").write_text(json.dumps(job), encoding="utf-8")
+        job = YAML(typ="safe").load(out / "job.yaml")
+        job |= {"out": "runs/\u202e$(touch hit)`id`'\"<b>", "vars": {"note": " ".join(ATTACKS)}}
+        text = json.dumps(job, ensure_ascii=False)
+        (out / "job.yaml").write_text(text, encoding="utf-8")
+        for path in out.glob("runs/*/*/model/bequeath.json"):
+            about = json.loads(path.read_text(encoding="utf-8"))
+            hit = "```\n</code></pre><script>window.hit=10</script>\n# \u202e\n"
+            about["load"] = hit + str(about.get("load"))
+            path.write_text(json.dumps(about), encoding="utf-8")
         return out
 
     return made
 
 
 def classifier(out: Path) -> Path:
-    """Class names and arms that attack; a model that says how it is loaded."""
+    """Class names and arms that attack."""
     arms = ("ce", "<img src=x onerror=window.hit=9>", LONG[:70])
-    make_out(out, arms=arms, classes=ATTACKS, seeds=2, n=300, steps=20)
-    for path in out.glob("runs/*/*/model/bequeath.json"):
-        about = json.loads(path.read_text(encoding="utf-8"))
-        about["load"] = "```\n</code></pre><script>window.hit=10</script>\n" + about["load"]
-        path.write_text(json.dumps(about), encoding="utf-8")
-    return out
+    return make_out(out, arms=arms, classes=ATTACKS, seeds=2, n=300, steps=20)
 
 
 MADE: dict[str, Callable[[Path], Path]] = {
@@ -81,4 +84,8 @@ MADE: dict[str, Callable[[Path], Path]] = {
     "merge": of_family(families.merge),
     "continual": of_family(lambda out: families.continual(out, seeds=2)),
     "search": of_family(lambda out: families.search(out, seeds=2, queries=40)),
+    **{
+        name: of_family(lambda out, run=run: run(out, ATTACKS))
+        for name, run in hostile_runs.MADE.items()
+    },
 }

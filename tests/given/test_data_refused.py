@@ -324,6 +324,13 @@ def test_parquet_broken(tmp_path):
     assert one(f"parquet:{path}", static=False, memory="2MB").code == "D210"
 
 
+def test_parquet_text_that_is_not_utf8(tmp_path):
+    path = tmp_path / "t.parquet"
+    pa.parquet.write_table(pa.table({"t": ["some text", "more"], "label": [0, 1]}), path)
+    path.write_bytes(path.read_bytes().replace(b"some t", b"some \xff"))
+    assert one(f"parquet:{path}", static=False, text="t").code == "D202"
+
+
 def test_libraries(tmp_path):
     pytest.importorskip("datasets")
     problem = one("hf:nobody/nothing_of_that_name", static=False)

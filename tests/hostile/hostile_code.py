@@ -57,6 +57,72 @@ def mine(ctx, given, cfg: C):
     '''Fail.'''
     return [][1]
 """
+# A model that has learnt for a step and then is another, or is another when it is measured.
+TRAINING = (
+    "        if self.training and torch.is_grad_enabled() and self.seen:\n"
+    "            {}\n        self.seen = True\n        return self.f(x)"
+)
+MEASURED = "        if not self.training and len(x) > 5:\n            {}\n        return self.f(x)"
+LATER = {
+    "none": ("None", "T691", "return None", "NoneType"),
+    "tuple": ("a tuple with a text", "T691", "return ('x', self.f(x))", "a tuple"),
+    "mapping": ("a mapping without logits", "T691", "return {'out': self.f(x)}", "a dict"),
+    "nested": ("a tuple in a tuple", "T691", "return ((self.f(x),),)", "a tuple"),
+    "whole": ("whole numbers", "T691", "return self.f(x).long()", "int64"),
+    "complex": ("complex numbers", "T691", "return self.f(x) * 1j", "complex64"),
+    "sparse": ("a sparse tensor", "T691", "return self.f(x).to_sparse()", "sparse_coo"),
+    "nowhere": ("a tensor without content", "T691", "return self.f(x).to('meta')", "meta"),
+    "flat": ("one number a sample", "T691", "return self.f(x)[:, 0]", "[16]"),
+    "wide": ("more classes", "T691", "return torch.cat([self.f(x)] * 2, 1)", "[16, 6]"),
+    "narrow": ("fewer classes", "T691", "return self.f(x)[:, :1]", "[16, 1]"),
+    "rows": ("fewer samples", "T691", "return self.f(x)[:2]", "[2, 3]"),
+    "detached": ("what no gradient reaches", "T605", "return self.f(x).detach()", "depend"),
+    "inplace": ("a tensor changed in place", "T694", "return self.f(x).exp().mul_(2)", "inplace"),
+    "stop": ("StopIteration", "T690", "raise StopIteration", "own.py:11"),
+    "exit": ("GeneratorExit", "T690", "raise GeneratorExit", "own.py:11"),
+    "mute": ("an error that cannot say what it is", "T690",
+             "raise type('E', (Exception,), {'__str__': lambda e: 1 / 0})()", "own.py:11"),
+    "base": ("an error that is no Exception", "T690",
+             "raise type('E', (BaseException,), {})('x')", "own.py:11"),
+}  # fmt: skip
+MEASURED_TOO = ("none", "whole", "wide", "rows", "mute")
+KEPT = FORWARD.replace("(6, k)\n", "(6, k)\n        self.seen = False\n", 1)
+
+
+def later(name: str, way: str, what: str, codes: str, line: str, says: str) -> Case:
+    when = "in training" if way == TRAINING else "when it is measured"
+    says = says.replace("[16", "[40") if way == MEASURED else says
+    placed = codes in ("T690", "T691", "T692")
+    return code(f"own-{name}", f"a model that turns to {what} {when}", codes,
+                KEPT.format(way.format(line)), says, placed=placed)  # fmt: skip
+
+
+CHANGING = [
+    *(later(f"later-{name}", TRAINING, *case) for name, case in LATER.items()),
+    *(later(f"measured-{name}", MEASURED, *LATER[name]) for name in MEASURED_TOO),
+    later("measured-nan", MEASURED, "no number", "T692", "return self.f(x) * float('nan')",
+          "40 of 40"),
+    later("measured-without", MEASURED, "zeros, without its classifier", "T693",
+          "return x[:, :3] * 0", "has not run"),
+]  # fmt: skip
+BACK = METHOD.replace("import torch\n", "import torch\n"
+                      "from bequeath.methods.contract import Outcome\n")  # fmt: skip
+STUDENT = "models={'student': given.model('student').load()}"
+RETURNED = {
+    "nothing": ("nothing", "return None", "NoneType"),
+    "dict": ("a dict", "return {}", "a dict"),
+    "module": ("a module that is no model", "return Outcome(models={'student': nn.Linear(6, 3)})",
+               "no `student`"),
+    "list": ("a list of models", "return Outcome(models=[1])", "no dict"),
+    "folder": ("a folder that is not there", "return Outcome(folder='nowhere')", "nowhere"),
+    "notes": ("notes that are no JSON", f"return Outcome({STUDENT}, notes={{'a': object()}})",
+              "JSON"),
+}  # fmt: skip
+RETURNING = [
+    code(f"own-method-{name}", f"a method that hands back {what}", "T620",
+         BACK.replace("return [][1]", line), says, method="./own.py:mine", head="")
+    for name, (what, line, says) in RETURNED.items()
+]  # fmt: skip
 OWN = [
     Case("own-not-allowed", "own code: without leave", "J110",
          job(swap(TEACHER, '"py:own.py:net"'), make.text("own.py",
@@ -85,8 +151,8 @@ OWN = [
          FORWARD.format(
          "        if self.training and torch.is_grad_enabled():\n            sys.exit(0)\n"
                         "        return self.f(x)"), "own.py:10"),
-    code("own-shape", "answers in another shape", "T690", FORWARD.format(
-        "        return self.f(x)[:2]"), placed=False),
+    code("own-shape", "answers in another shape", "T691", FORWARD.format(
+        "        return self.f(x)[:2]"), "own.py:8", "[2, 3]"),
     code("own-data", "data whose function raises", "D219",
          NET + "def train():\n    return 1 / 0\n", "own.py:7", train="py:own.py:train", exit=2),
     code("own-data-exit", "data whose function stops the program", "D219",
@@ -109,4 +175,4 @@ OWN = [
     code("own-method-exit", "a method whose file stops the program", "J123", "sys.exit(0)\n",
          method="./own.py:mine", exit=2),
 ]  # fmt: skip
-CASES = OWN
+CASES = [*OWN, *CHANGING, *RETURNING]

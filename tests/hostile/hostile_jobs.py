@@ -284,6 +284,7 @@ RECIPES = [
     Case(f"recipe-{name}", f"mergekit: {what}", codes, job(text), Check)
     for name, what, codes, text in [
         ("list-method", "a list as the method", "W821", "merge_method: [ties]\n" + SAID),
+        ("empty-method", "a method of no name", "W821", "merge_method: ''\n" + SAID),
         ("dtype-list", "a list as the type", "W823",
         "merge_method: linear\ndtype: [float32]\n" + SAID),
         ("dtype-map", "a mapping as the type", "W823",

@@ -116,6 +116,10 @@ def _duplicate() -> pa.Table:
                                 ["a", "a", "label"])  # fmt: skip
 
 
+def _latin() -> pa.Table:
+    return plain(t=["some text", "more", "other"] * 10)
+
+
 def footer(data: bytes) -> bytes:
     """Every byte of the last hundred before the end turned."""
     return data[:-108] + bytes(b ^ 0x55 for b in data[-108:-8]) + data[-8:]
@@ -172,6 +176,8 @@ PARQUET = [
             lambda: pa.table({"x": [{"label": 1, "a": 2.0}] * 30})),
     columns("pq-steer", "column names that steer a terminal", "D204",
             lambda: pa.table({"\x1b[31ma": [1.0], "\u202e": [2]}), r"\x1b"),
+    columns("pq-label-latin", "labels that are not UTF-8, in a file that says they are", "D202",
+            _latin, change=lambda d: d.replace(b"some t", b"some \xff"), more=", label: t"),
     Case("pq-fifo", "parquet: a pipe", "D201", job(swap(TRAIN_REF, '"parquet:p.parquet"'),
          make.pipe("p.parquet"))),
     Case("pq-folder", "parquet: a folder of parts", "D201", job(swap(TRAIN_REF,

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from bequeath.kernel.errors import JobError, Problem
+from bequeath.kernel.errors import JobError, Problem, RunError
 
 _WRAPPERS = ("module.", "_orig_mod.")
 _SHOWN = 20
@@ -46,9 +46,9 @@ class Tap:
 class Taps:
     """Catches on `module` until `close`. `taps[name]` is the tensor of the last forward.
 
-    Raises JobError M340 for a path that does not exist. `taps[name]` raises LookupError when the
-    module has not run since the last `clear`. The hooks sit on the tapped modules themselves, so it
-    does not matter in what the model is wrapped, and a deep copy of the model is not tapped.
+    Raises JobError M340 for a path that does not exist. `taps[name]` raises RunError T693 when
+    the module has not run since the last `clear`. The hooks sit on the tapped modules themselves,
+    so it does not matter in what the model is wrapped, and a deep copy of the model is not tapped.
     """
 
     def __init__(self, module: nn.Module, wanted: Mapping[str, str | Tap]):
@@ -67,7 +67,8 @@ class Taps:
             return self._caught[name]
         if name not in self.wanted:
             raise KeyError(f"no tap `{name}`; there are {', '.join(self.wanted) or 'none'}")
-        raise LookupError(f"tap `{name}`: `{self.wanted[name].path}` has not run since `clear`")
+        message = f"tap `{name}`: `{self.wanted[name].path}` has not run since `clear`"
+        raise RunError(Problem("T693", message))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.wanted)
@@ -166,5 +167,5 @@ def _pick(value: Any, tap: Tap, name: str) -> Tensor:
             found = next((p for p in parts or () if isinstance(p, Tensor)), None)
     if not isinstance(found, Tensor):
         text = f"tap `{name}`: the {tap.side} of `{tap.path}` is a {type(value).__name__}"
-        raise LookupError(f"{text} without a tensor at {tap.index!r}")
+        raise RunError(Problem("T693", f"{text} without a tensor at {tap.index!r}"))
     return found

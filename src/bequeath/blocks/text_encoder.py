@@ -34,7 +34,8 @@ _TOLERANCE = 1e-3  # of a unit vector: threads and batches change the last bits 
 def encode(texts: Sequence[str], encoder: str, *, device: Any = "cpu") -> np.ndarray:
     """float32 [n, D], one vector a text; unit length where the encoder makes it so.
 
-    RunError T671 when the encoder's library or folder is not there, T672 when no text holds a word.
+    RunError T671 when the encoder's library or folder is not there, T672 when no text holds a word,
+    R523 when the vectors cannot be kept.
     """
     if encoder == "tfidf":
         return _tfidf(texts)
@@ -51,7 +52,15 @@ def _block(texts: Sequence[str], model: Any, encoder: str) -> np.ndarray:
         return kept
     vectors = model.encode(list(texts), batch_size=64, show_progress_bar=False)
     vectors = np.asarray(vectors, dtype=np.float32)
-    write_whole(path, lambda part: _save(part, vectors))
+    try:
+        write_whole(path, lambda part: _save(part, vectors))
+    except OSError as error:
+        problem = Problem(
+            "R523",
+            f"the vectors of texts cannot be kept on disk: {error.strerror or error}",
+            notes=(f"they are kept in `{path.parent}`",),
+        )
+        raise RunError(problem) from error
     return vectors
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from bequeath.evidence.bench import Bench, open_bench
 from bequeath.evidence.comparison import Arm, Comparison, Pair
 from bequeath.evidence.record import RunRecord, find_references, find_runs, load_record
-from bequeath.kernel.errors import Problem, RunError
+from bequeath.kernel.errors import Problem, RunError, visible_lines
 
 # What the report itself reads from a run folder; anything else there is what the run was for.
 _OWN = frozenset({"record.json", "predictions.parquet", "log.jsonl", "model"})
@@ -106,10 +106,11 @@ def read_inputs(out: Path) -> Inputs:
     run = out / "runs" / headline / f"seed-{first}"
     model = run / "model"
     about = _read_json(model / "bequeath.json")
+    load = about.get("load")
     return Inputs(
         out=out,
         job=job,
-        job_text=job_text,
+        job_text=visible_lines(job_text),
         comparison=comparison,
         bench=bench,
         records={(r.run.arm, r.run.seed): r for r in records},
@@ -117,7 +118,7 @@ def read_inputs(out: Path) -> Inputs:
         order=order,
         headline=headline,
         model_folder=model if model.is_dir() else None,
-        load=about.get("load") if isinstance(about.get("load"), str) else None,
+        load=visible_lines(load) if isinstance(load, str) else None,
         about=about,
         left=sorted(f.name for f in run.iterdir() if f.name not in _OWN and f.name[0] != "."),
         logs={
@@ -172,7 +173,7 @@ def _read_job(path: Path) -> tuple[dict[str, Any], str]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     try:
         job = YAML(typ="safe", pure=True).load(text)
     except YAMLError:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bequeath.fleet.folder import claim, writing
 from bequeath.fleet.sweep import run_job
 from bequeath.job.api import load_job
 from bequeath.kernel.files import write_text
@@ -49,17 +50,20 @@ def demo(out: str | Path = "bequeath-demo", *, seeds: int = 5, epochs: int | Non
     """Train a teacher, distil it by `kd` and `nd` beside `ce`, and report; -> report.html.
 
     The two job files are written into `out`, to be read, changed and run again. Everything is on
-    this machine: the digits come with scikit-learn. epochs: fewer, for a test.
+    this machine: the digits come with scikit-learn. epochs: fewer, for a test. JobError R510 to
+    R512 where `out` is not to be had, RunError R522 where it cannot be written.
     """
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    console = Console(stderr=True)
-    teacher_model = out / "teacher" / "runs" / "ce" / "seed-0" / "model"
-    write_text(out / "teacher.yaml", TEACHER)
-    write_text(out / "job.yaml", STUDENT % (teacher_model, seeds))
+    teacher, students = out / "teacher", out / "students"
     shorter = [] if epochs is None else [f"train.epochs={epochs}"]
-    console.print(f"the teacher: bequeath run {out / 'teacher.yaml'}", style="bold")
-    run_job(load_job(out / "teacher.yaml", [f"out={out / 'teacher'}", *shorter]))
-    console.print(f"the students: bequeath run {out / 'job.yaml'}", style="bold")
-    done = run_job(load_job(out / "job.yaml", [f"out={out / 'students'}", *shorter]))
+    console = Console(stderr=True)
+    with writing(out), claim(out, []):
+        write_text(out / "teacher.yaml", TEACHER)
+        write_text(
+            out / "job.yaml", STUDENT % (teacher / "runs" / "ce" / "seed-0" / "model", seeds)
+        )
+        console.print(f"the teacher: bequeath run {out / 'teacher.yaml'}", style="bold")
+        run_job(load_job(out / "teacher.yaml", [f"out={teacher}", *shorter]))
+        console.print(f"the students: bequeath run {out / 'job.yaml'}", style="bold")
+        done = run_job(load_job(out / "job.yaml", [f"out={students}", *shorter]))
     return done / "report.html"

@@ -16,6 +16,8 @@ from bequeath.blocks.prototypes import class_means
 from bequeath.blocks.taps import Tap, Taps
 from bequeath.evidence.record import Metric, Model
 from bequeath.given.bound import BoundModel, hash_tensors
+from bequeath.kernel.errors import Problem, RunError
+from bequeath.kernel.own_code import place_in
 from bequeath.metrics.classification import Predictions, evaluate
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ LATENCY_SECONDS = 0.3
 def predict(
     model: BoundModel, samples: Samples, device: torch.device, *, embedding: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """Logits [N, K] and, if asked and the head is known, the head's inputs [N, d]; on the CPU."""
+    """Logits [N, K] and, if asked and the head is known, the head's inputs [N, d]; on the CPU.
+
+    RunError T692 where they are not finite.
+    """
     taps = {"embedding": Tap(model.facts.head, "input")} if embedding and model.facts.head else {}
     logits, features = [], []
     was_training = model.training
@@ -39,7 +44,14 @@ def predict(
             if taps:
                 features.append(tap["embedding"].flatten(1).float().cpu())
     model.train(was_training)
-    return torch.cat(logits), torch.cat(features) if features else None
+    found = torch.cat(logits)
+    bad = (~found.isfinite()).flatten(1).any(dim=1).nonzero().flatten()
+    if len(bad):
+        message = f"the model's answers are not finite for {len(bad)} of {len(found)} samples"
+        place = place_in(type(model.module).forward)
+        notes = (f"the first are {bad[:10].tolist()}",)
+        raise RunError(Problem("T692", message, notes=notes, place=place))
+    return found, torch.cat(features) if features else None
 
 
 def measure(logits: Tensor, y: Tensor, names: tuple[str, ...]) -> dict[str, Metric]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from bequeath.evidence.record import RECORD_FILE, load_record
 from bequeath.kernel.errors import JobError, Problem, RunError
-from bequeath.kernel.files import NO_ROOM, is_part, leftovers, remove
+from bequeath.kernel.files import is_part, leftovers, refusal, remove
 
 LOCK = ".bequeath-lock"
 MARK = ".bequeath"  # says that the folder is ours; names like `runs` do not, anybody has those
@@ -39,7 +35,7 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
     R512: it holds files that are none of ours.
     """
     refuse_strangers(out)
-    new = not out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     with alone(out):
         _refuse_orphans(out)
@@ -56,9 +52,19 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         try:
             yield
         except JobError:
-            if new and not any(out.glob("runs/*/seed-*")):  # refused after all: as if never begun
-                remove(out)
+            if not any(out.glob("**/runs/*/seed-*")):  # refused after all: as if never begun
+                _unmake(made)
             raise
+
+
+def _unmake(made: Sequence[Path]) -> None:
+    """Take away a folder that was made, and of those above it that were made for it the empty."""
+    for i, folder in enumerate(made):
+        if i == 0:
+            remove(folder)
+        else:
+            with contextlib.suppress(OSError):  # somebody else has put something there
+                folder.rmdir()
 
 
 @contextmanager
@@ -109,17 +115,18 @@ def clean(out: Path) -> None:
 
 @contextmanager
 def writing(out: Path) -> Iterator[None]:
-    """RunError R522 where the system does not let the block write into `out`."""
+    """RunError R522 where the system does not let the block write, into `out` above all."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        number = _refusal(out, error)
+    except Exception as error:
+        number = refusal(error) or _inside(out, error)
         if number is None:
             raise
         raise RunError(
             Problem(
                 "R522",
                 f"cannot write into `{out}`: {os.strerror(number)}",
+                notes=_elsewhere(out, error),
                 remedies=(
                     "free some space, or allow writing there; then run the same command again: it "
                     "goes on",
@@ -128,15 +135,20 @@ def writing(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _refusal(out: Path, error: OSError | SafetensorError) -> int | None:
-    """The system's number of an error that is about writing, or about a file in `out`."""
-    if isinstance(error, SafetensorError):
-        code = re.search(r"os error (\d+)", str(error))
-        number = int(code[1]) if code else None
-        return number if number in (*NO_ROOM, errno.EACCES, errno.EPERM) else None
-    named = isinstance(error.filename, str | os.PathLike)
-    inside = named and Path(error.filename).absolute().is_relative_to(out.absolute())
-    return error.errno if error.errno in NO_ROOM or inside else None
+def _inside(out: Path, error: Exception) -> int | None:
+    """The system's number of an error that is about a file in `out`."""
+    if not isinstance(error, OSError) or not isinstance(error.filename, str | os.PathLike):
+        return None
+    inside = Path(error.filename).absolute().is_relative_to(out.absolute())
+    return error.errno if inside else None
+
+
+def _elsewhere(out: Path, error: Exception) -> tuple[str, ...]:
+    """The file that could not be written, where it is none of `out`: kept for other jobs, say."""
+    name = getattr(error, "filename", None)
+    if not isinstance(name, str) or Path(name).absolute().is_relative_to(out.absolute()):
+        return ()
+    return (f"the file is `{name}`",)
 
 
 def _key_of(folder: Path) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_json
+
 from bequeath.evidence import predictions
 from bequeath.evidence.record import (
     Alone,
@@ -31,8 +33,9 @@ from bequeath.given.given import Given
 from bequeath.job.job import Arm
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import canonical, digest, remove, whole_folder, write_text
-from bequeath.kernel.own_code import located
+from bequeath.kernel.own_code import located, place_in
 from bequeath.methods.catalog import family_of
+from bequeath.methods.contract import Outcome
 from bequeath.methods.family import Family
 from bequeath.train.budget import Deadline
 from bequeath.train.context import LOG, Context
@@ -127,10 +130,7 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     clock = Clock(opened.device)
     with clock.training():
         outcome = arm.method(ctx, given, arm.config)
-    model = outcome.models.get(family.result) if family.result is not None else None
-    if family.result is not None and not isinstance(model, BoundModel) and outcome.folder is None:
-        message = f"method `{arm.method.name}` handed back no `{family.result}`"
-        raise RunError(Problem("T620", message))
+    model = _result(arm, outcome, family.result)
     with ctx.alone():
         measured = judge.measure(outcome, ctx)
     cache = ctx.notes.get("cache")
@@ -163,6 +163,29 @@ def run_one(opened: Opened, planned: Planned, deadline: Deadline, show: bool | N
     folder = _store(planned.folder(job.out), record, measured, fill)
     remove(ctx.store)
     return folder
+
+
+def _result(arm: Arm, outcome: Any, role: str | None) -> Any:
+    """The model of the family's role. RunError T620 where a method hands back something else."""
+    wrong = ""
+    if not isinstance(outcome, Outcome):
+        wrong = f"a {type(outcome).__name__} and no `Outcome`"
+    elif not isinstance(outcome.models, dict) or not isinstance(outcome.notes, dict):
+        wrong = "`models` or `notes` that are no dict"
+    elif outcome.folder is not None and not Path(outcome.folder).is_dir():
+        wrong = f"a folder that is not there: `{outcome.folder}`"
+    else:
+        try:
+            to_json(outcome.notes)
+        except ValueError as error:
+            wrong = f"notes that are no JSON: {error}"
+    model = outcome.models.get(role) if not wrong and role is not None else None
+    if not wrong and role is not None and not isinstance(model, BoundModel):
+        wrong = f"no `{role}`" if outcome.folder is None else ""
+    if wrong:
+        message = f"method `{arm.method.name}` handed back {wrong}"
+        raise RunError(Problem("T620", message, place=place_in(arm.method.run)))
+    return model
 
 
 @located(RunError)

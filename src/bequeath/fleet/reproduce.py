@@ -13,6 +13,7 @@ from bequeath.evidence.compare import compare
 from bequeath.evidence.judge import Judgement, judge
 from bequeath.evidence.record import find_runs, load_records
 from bequeath.evidence.verdicts import save_judgement
+from bequeath.fleet.folder import alone, writing
 from bequeath.fleet.sweep import run_job
 from bequeath.fleet.width import Jobs
 from bequeath.job.api import load_job
@@ -38,7 +39,7 @@ def reproduce(
     The real data of the larger scales are looked for in the folder BEQUEATH_DATA names. out: where
     the runs go (default runs/claims/ID-SCALE; a stopped one goes on). evidence: where the judgement
     goes (default: evidence/ of the checkout, else `out`). jobs, on: as for `run_job`.
-    JobError J153 to J156.
+    JobError J153 to J156, R510 where another process works there; RunError R522.
     """
     home = claims or claims_folder()
     claim = find_claim(name, home)
@@ -51,10 +52,13 @@ def reproduce(
         made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), jobs, on, quiet)
     job = scale_jobs(claim, scale, data, made)[1]
     run_job(load_job(job, [f"out={folder}"], name=claim.id), jobs=jobs, on=on, quiet=quiet)
-    records = load_records(find_runs(folder))
-    found = compare(folder, claim.primary, claim.margin, claim.baseline)
+    with alone(folder):
+        records = load_records(find_runs(folder))
+        found = compare(folder, claim.primary, claim.margin, claim.baseline)
     judgement = judge(claim, found, records, cast(Scale, scale))
-    kept = save_judgement(judgement, evidence or home.parent / "evidence")
+    there = evidence or home.parent / "evidence"
+    with writing(there):
+        kept = save_judgement(judgement, there)
     console = Console(quiet=quiet)
     console.print(judgement.sentence, highlight=False)
     console.print(f"kept in {kept}", highlight=False)

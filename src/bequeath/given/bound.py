@@ -15,6 +15,7 @@ from bequeath.given.facts import ModelFacts
 from bequeath.given.preprocess import Preprocess
 from bequeath.kernel.errors import Problem, RunError
 from bequeath.kernel.files import whole_folder, write_json
+from bequeath.kernel.own_code import place_in
 
 DTYPES = {
     torch.bool: "BOOL",
@@ -74,10 +75,30 @@ class BoundModel(nn.Module):
         device = torch.device("cpu") if weight is None else weight.device
         eaten = self.preprocess(batch, device)
         if isinstance(eaten, Mapping):
-            return _for_each(batch, logits_of(self.module(**eaten)))
+            return self._logits(batch, self.module(**eaten))
         if weight is not None and weight.is_floating_point():
             eaten = eaten.to(weight.dtype)
-        return _for_each(batch, logits_of(self.module(eaten)))
+        return self._logits(batch, self.module(eaten))
+
+    def _logits(self, batch: Mapping[str, Any], output: Any) -> Tensor:
+        """The logits, one row a sample: a model of the user's may answer anything, at any time."""
+        logits, facts = _found(output), self.facts
+        wrong, shown = _wrong_with(logits, output, batch), _length(batch)
+        if not wrong and logits is not None and not facts.generates:
+            width = None if facts.per_token else facts.n_classes
+            if logits.ndim != 2 + facts.per_token or logits.shape[-1] != (
+                width or logits.shape[-1]
+            ):
+                wrong = f"numbers of shape {list(logits.shape)}"
+        if logits is None or wrong:
+            message = f"the model answers {wrong} where it was shown {shown} samples"
+            wanted = (
+                "what it is to make" if facts.generates else f"{facts.n_classes or 'some'} numbers"
+            )
+            label = f"`forward` is to give a tensor with {wanted} for each sample"
+            place = place_in(type(self.module).forward)
+            raise RunError(Problem("T691", message, label=label, place=place))
+        return logits
 
     def save(self, folder: Path) -> None:
         """Write a folder that plain timm, transformers, torchvision or torch opens.
@@ -123,20 +144,33 @@ class BoundModel(nn.Module):
         }
 
 
-def _for_each(batch: Mapping[str, Any], logits: Tensor) -> Tensor:
-    """The logits, one row a sample: a model of the user's may answer anything."""
+def _length(batch: Mapping[str, Any]) -> int:
     if "tokens" in batch:  # what a model has said is not text yet
-        shown = len(batch["tokens"]["input_ids"])
-    else:
-        shown = len(batch["x"] if "x" in batch else batch["text"])
-    if not logits.ndim or len(logits) != shown:
-        message = f"the model answers {list(logits.shape)} where it was shown {shown} samples"
-        raise RunError(Problem("T690", message))
-    return logits
+        return len(batch["tokens"]["input_ids"])
+    return len(batch["x"] if "x" in batch else batch["text"])
+
+
+def _wrong_with(logits: Tensor | None, output: Any, batch: Mapping[str, Any]) -> str:
+    """What is there in place of floating-point numbers for each sample; nothing: the empty text."""
+    if logits is None:
+        return f"a {type(output).__name__} without logits"
+    if not logits.is_floating_point() or logits.layout != torch.strided or logits.is_meta:
+        kind = str(logits.dtype).removeprefix("torch.")
+        return f"{kind} numbers ({str(logits.layout).removeprefix('torch.')}, {logits.device})"
+    if not logits.ndim or len(logits) != _length(batch):
+        return f"numbers of shape {list(logits.shape)}"
+    return ""
 
 
 def logits_of(output: Any) -> Tensor:
     """The logits in what a model returned: a tensor, a ModelOutput, a mapping or a tuple."""
+    found = _found(output)
+    if found is None:
+        raise TypeError(f"the model returned {type(output).__name__}, in which there are no logits")
+    return found
+
+
+def _found(output: Any) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
     found = getattr(output, "logits", None)
@@ -144,9 +178,7 @@ def logits_of(output: Any) -> Tensor:
         found = output.get("logits")
     if found is None and isinstance(output, tuple | list) and output:
         found = output[0]
-    if not isinstance(found, Tensor):
-        raise TypeError(f"the model returned {type(output).__name__}, in which there are no logits")
-    return found
+    return found if isinstance(found, Tensor) else None
 
 
 def hash_tensors(tensors: nn.Module | Mapping[str, Tensor]) -> str:

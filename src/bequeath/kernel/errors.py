@@ -199,6 +199,19 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says; nothing, where an error of the user's cannot say what it is."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
+def visible_lines(text: str) -> str:
+    """`visible`, line by line: code that others wrote, or a file of theirs."""
+    return "\n".join(visible(line) for line in text.split("\n"))
+
+
 def shortened(text: str) -> str:
     """`visible`, and of a text without end only its beginning and its end."""
     if len(text) > LONGEST:

@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -18,25 +19,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from bequeath.kernel.errors import BequeathError, text_of
 from bequeath.kernel.units import show_size
 
 PIECE = 1 << 20  # bytes read at once
 # What the system says when a disk does not take what is written, whoever writes.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+NOT_ALLOWED = (errno.EACCES, errno.EPERM)
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write(temporary_path)` make the file, then rename it to `path` in one step.
 
-    A crash at any instant leaves the old file or the new one. On failure (a full disk too) the
-    temporary file is removed and the error goes on.
+    A crash at any instant leaves the old file or the new one. On failure the temporary file is
+    removed and the error goes on; of a disk that does not take it, as an OSError with its number
+    and `path`, whatever library wrote.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     try:
-        write(temporary)
-        _flush(temporary)
-        temporary.replace(path)
+        with _refusing(path, temporary):
+            write(temporary)
+            _flush(temporary)
+            temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -82,20 +87,66 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Yield a folder to fill; rename it to `path` when the block ends well, remove it otherwise."""
+    """Yield a folder to fill; rename it to `path` when the block ends well, remove it otherwise.
+
+    Errors of the disk are told as by `write_whole`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(path)
     temporary.mkdir()
     try:
-        yield temporary
-        for written in temporary.rglob("*"):
-            if written.is_file():
-                _flush(written)
-        remove(path)
-        temporary.replace(path)
+        with _refusing(path, temporary / ".again"):
+            yield temporary
+            for written in temporary.rglob("*"):
+                if written.is_file():
+                    _flush(written)
+            remove(path)
+            temporary.replace(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def refusal(error: BaseException) -> int | None:
+    """The system's number, where an error says that a disk does not take what is written.
+
+    Libraries in Rust raise errors of their own, with the number in the text.
+    """
+    if isinstance(error, OSError):
+        return error.errno if error.errno in NO_ROOM else None
+    if isinstance(error, BequeathError):  # it is told already
+        return None
+    code = re.search(r"\(os error (\d+)\)", text_of(error))
+    number = int(code[1]) if code else None
+    return number if number in (*NO_ROOM, *NOT_ALLOWED) else None
+
+
+@contextmanager
+def _refusing(path: Path, again: Path) -> Iterator[None]:
+    """OSError about `path`, with its number, in place of what libraries raise for a full disk.
+
+    numpy's says only that less was written than asked. Why is asked anew: by writing to `again`.
+    """
+    try:
+        yield
+    except Exception as error:
+        number = refusal(error)
+        if number is None and isinstance(error, OSError) and error.errno is None:
+            number = _refused(again)
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _refused(path: Path) -> int | None:
+    """What the system says to some more bytes; None where it takes them."""
+    try:
+        with path.open("ab", buffering=0) as file:
+            for _ in range(16):  # of a first write it may take a part
+                file.write(bytes(4096))
+    except OSError as error:
+        return error.errno
+    return None
 
 
 def remove(path: Path) -> None:

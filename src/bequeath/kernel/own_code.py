@@ -6,6 +6,7 @@ anything, `SystemExit` too, which would end the program as if all were well.
 
 from __future__ import annotations
 
+import linecache
 import sysconfig
 import traceback
 from collections.abc import Iterator
@@ -13,10 +14,18 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-from bequeath.kernel.errors import BequeathError, JobError, JobPath, Place, Problem, RunError
-from bequeath.kernel.files import NO_ROOM
+from bequeath.kernel.errors import (
+    BequeathError,
+    JobError,
+    JobPath,
+    Place,
+    Problem,
+    RunError,
+    text_of,
+)
+from bequeath.kernel.files import refusal
 
-RAISED = (Exception, SystemExit)
+RAISED = BaseException  # but for Ctrl-C, which is the user's own: `notes_of` lets it through
 # What `ast.parse` makes of a file that is no Python, or Python nested without end.
 UNPARSED = (SyntaxError, ValueError, RecursionError, MemoryError, OSError)
 
@@ -29,46 +38,65 @@ def located(kind: type[JobError] | type[RunError]) -> Iterator[None]:
     """
     try:
         yield
-    except BequeathError:
+    except (BequeathError, KeyboardInterrupt):
         raise
     except RAISED as error:
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
-        if full or (place := place_of(error)) is None:
+        if refusal(error) is not None or (place := place_of(error)) is None:
             raise
         problem = Problem("T690", "the job's own code failed", label=said(error), place=place)
         raise kind(problem) from error
 
 
 def place_of(error: BaseException) -> Place | None:
-    """The innermost line of an error's way that is neither bequeath's nor a library's."""
+    """The innermost line of an error's way that is neither bequeath's nor a library's.
+
+    Python puts errors of its own in place of some (of a StopIteration, a RuntimeError): where such
+    an error has no line of the user's, what it came from has.
+    """
     if isinstance(error, SyntaxError) and error.filename:
         frames = [(error.filename, error.lineno or 1, (error.text or "").rstrip("\n"))]
     else:
         steps = traceback.extract_tb(error.__traceback__)
         frames = [(step.filename, step.lineno or 1, step.line or "") for step in steps]
     for file, line, text in reversed(frames):
-        path = Path(file).resolve()
-        known = any(path.is_relative_to(folder) for folder in (_ours(), *_libraries()))
-        if not file.startswith("<") and not known:
+        if not _known(file):
             return Place(_short(file), line, 1, max(1, len(text)), text)
-    return None
+    return None if error.__cause__ is None else place_of(error.__cause__)
+
+
+def place_in(function: object) -> Place | None:
+    """Where a function is defined, if that is neither in bequeath nor in a library."""
+    code = getattr(function, "__code__", None)
+    if code is None or _known(code.co_filename):
+        return None
+    text = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+    return Place(_short(code.co_filename), code.co_firstlineno, 1, max(1, len(text)), text)
 
 
 def notes_of(error: BaseException) -> tuple[str, ...]:
-    """What was raised, and at which line of the user's."""
+    """What was raised, and at which line of the user's. KeyboardInterrupt is raised again."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
     place = place_of(error)
     where = () if place is None else (f"at {place.file}:{place.line}: {place.text}"[:300],)
     return (said(error), *where)
 
 
 def said(error: BaseException) -> str:
-    lines = str(error).splitlines()
+    lines = text_of(error).splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300].rstrip(": ")
 
 
 def failed(code: str, message: str, error: BaseException, at: JobPath) -> JobError:
     """A problem at a place of the job, with the line of the user's code in its notes."""
     return JobError(Problem(code, message, at=at, notes=notes_of(error)))
+
+
+def _known(file: str) -> bool:
+    """Whether a file is bequeath's or a library's, or none at all."""
+    path = Path(file).resolve()
+    places = (_ours(), *_libraries())
+    return file.startswith("<") or any(path.is_relative_to(folder) for folder in places)
 
 
 @cache

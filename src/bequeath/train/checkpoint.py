@@ -39,10 +39,10 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     metadata = {"format": _VERSION, "skeleton": skeleton, "crc32": crc}
     try:
         write_whole(path, lambda part: save_file(tensors, part, metadata=metadata))
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         problem = Problem(
             "R521",
-            f"the checkpoint `{path.name}` could not be written: {error}",
+            f"the checkpoint `{path.name}` could not be written: {error.strerror or error}",
             remedies=("free some space, then run the same command again: it goes on",),
         )
         raise RunError(problem) from error

@@ -7,12 +7,21 @@ from contextlib import contextmanager
 
 import torch
 
-from bequeath.kernel.errors import Problem, RunError
+from bequeath.kernel.errors import Problem, RunError, text_of
+
+# What autograd says of operations that went behind its back.
+_NO_GRADIENT = (
+    "modified by an inplace operation",
+    "in-place operation",
+    "backward through the graph a second time",
+    "is not differentiable",
+    "derivative for",
+)
 
 
 @contextmanager
 def explained(samples: int) -> Iterator[None]:
-    """RunError T610, T611 or T614 in place of torch's error; other errors go on as they are.
+    """RunError T610, T611, T614 or T694 in place of torch's error; other errors go on as they are.
 
     samples: how many the forward pass in the block has.
     """
@@ -26,7 +35,7 @@ def explained(samples: int) -> Iterator[None]:
 
 
 def _explanation(error: Exception, samples: int) -> Problem | None:
-    said = str(error)
+    said = text_of(error)
     if _of_compiler(error):
         return Problem(
             "T614",
@@ -51,6 +60,12 @@ def _explanation(error: Exception, samples: int) -> Problem | None:
             at=("train", "batch_size"),
             notes=(said.splitlines()[0],),
             remedies=("lower `train.batch_size` and raise `train.accumulate` by as much",),
+        )
+    if any(words in said for words in _NO_GRADIENT):
+        return Problem(
+            "T694",
+            "torch cannot compute the gradient of the loss",
+            notes=(said.splitlines()[0][:300],),
         )
     return None
 

@@ -61,7 +61,7 @@ def read_mergekit(file: Mapping[str, Any]) -> Recipe:
     """
     problems = Problems(_top_level(file))
     method = str(file.get("merge_method", ""))
-    if method and method not in RULES:
+    if "merge_method" in file and method not in RULES:
         problems.extend([_no_method(method)])
     sources, common, layers = _sources(file, problems)
     problems.raise_if_any()

@@ -9,6 +9,7 @@ from typing import Any
 from bequeath.evidence.inputs import Inputs
 from bequeath.evidence.record import RunRecord
 from bequeath.evidence.report.words import clean, flat, show_size
+from bequeath.kernel.errors import visible_lines
 
 
 def seal_rows(inputs: Inputs) -> list[dict[str, Any]]:
@@ -125,7 +126,7 @@ def repeat_commands(inputs: Inputs) -> str:
     if commit:
         lines.append(f"git checkout {shlex.quote(commit)}    # in the source of bequeath")
     lines.append(f"bequeath run job.yaml --set out={target}")
-    return "\n".join(lines)
+    return visible_lines("\n".join(lines))
 
 
 def left_files(inputs: Inputs) -> list[str]:

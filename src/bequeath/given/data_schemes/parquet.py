@@ -45,7 +45,10 @@ def parquet_names(file: Any, path: Path) -> list[str]:
 
 
 def parquet_table(file: Any, path: Path, options: Any, wanted: Sequence[str] | None) -> Any:
-    """The columns `wanted` (None: all) as an Arrow table. JobError D210 when it does not fit."""
+    """The columns `wanted` (None: all) as an Arrow table. JobError D210 when it does not fit.
+
+    ArrowInvalid where the content is not what its type says: Arrow looks only when it is used.
+    """
     import pyarrow as pa
 
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
@@ -53,6 +56,7 @@ def parquet_table(file: Any, path: Path, options: Any, wanted: Sequence[str] | N
     fits(max(cells, sum(group.total_byte_size for group in groups)), path, options)
     total, pieces = 0, []
     for piece in file.iter_batches(PIECE, columns=None if wanted is None else list(wanted)):
+        piece.validate(full=True)  # texts that are no UTF-8, places beyond a dictionary
         total += sum(map(_unpacked, piece.columns))
         fits(total, path, options)
         pieces.append(pa.record_batch([_plain(c) for c in piece.columns], piece.schema.names))

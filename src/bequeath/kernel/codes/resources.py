@@ -77,6 +77,13 @@ CODES = {
         "is left.",
         "Free some space, or allow writing there, then run the same command again: it goes on.",
     ),
+    "R523": Code(
+        "what is kept for later runs cannot be written",
+        "Vectors of texts are computed once and kept beside the teachers' answers, for all jobs. "
+        "The disk there is full or fails, or writing is not allowed.",
+        "Set the environment variable BEQUEATH_CACHE to a folder with room, or free some space; "
+        "then run the same command again: it goes on.",
+    ),
     "R530": Code(
         "workers were lost again and again",
         "The process of a run ended without a word, or its machine went away, and so it did when "

@@ -122,9 +122,10 @@ CODES = {
         "away.",
     ),
     "T620": Code(
-        "a method handed back nothing",
-        "A method of this family returns its model under a fixed role, and this one did not.",
-        "It is a fault of the method: `Outcome(models={...})`.",
+        "a method handed back something else",
+        "A method returns an `Outcome`: the model of its family under a fixed role, or a folder "
+        "with it, and notes that JSON can hold. This one did not.",
+        "It is a fault of the method: end it with `return Outcome(models={...})`.",
     ),
     "T670": Code(
         "PyKEEN is missing",
@@ -213,6 +214,35 @@ CODES = {
         "A model, a data set or a method that is Python code of the user's raised an error while "
         "it was used. The line is the last of it that was running.",
         "Mend the code at that line. From Python, `run_job(...)` raises it with all its lines.",
+    ),
+    "T691": Code(
+        "a model that answers something else than logits",
+        "A model gives one row of floating-point numbers for each sample it is shown, as many as "
+        "there are classes (of a language model, as many as there are words, for each token): as "
+        "a tensor, first in a tuple, or as `logits` of a mapping or an object. This holds for "
+        "every batch, in training and in evaluation, also for the last one, which may be smaller.",
+        "Let `forward` return such numbers at the end of every way through it.",
+    ),
+    "T692": Code(
+        "a model whose answers are not finite",
+        "A model that is done, or a reference, answers with NaN or infinity, so nothing can be "
+        "measured. Its loss may have been finite all along: batch normalisation counts otherwise "
+        "in evaluation, and half precision ends at 65504.",
+        "Lower `train.optimizer.lr` or set `train.clip`, train in fp32, and look at the samples "
+        "named; of a model of your own, look at what it does in evaluation.",
+    ),
+    "T693": Code(
+        "a part of a model did not run",
+        "What goes into or out of a part of the model is read while the model answers, and the "
+        "model answered without that part, or the part gave no tensor.",
+        "Call that part in every `forward`, or name another one (`head`, `layers`).",
+    ),
+    "T694": Code(
+        "no gradient of the loss",
+        "The loss is a number, but the way back from it is not open: a model or a method changed a "
+        "tensor in place that the gradient needs, or used an operation that has none.",
+        "In the model's code write `y = y * 2` in place of `y *= 2` or `y.mul_(2)`, and leave "
+        "`.data` alone.",
     ),
     "T665": Code(
         "a model that makes no samples",
