@@ -87,7 +87,7 @@ def pool_for(
             say(f"{pool.width} runs at a time, CPU threads of each: {pool.threads}")
             yield pool
         return
-    with _ray(on), _token(opened.job.out) as token:
+    with cluster(on), _token(opened.job.out) as token:
         there = OnRay(opened, planned, jobs, token)
         say(f"up to {there.width} runs at a time on Ray, CPU threads of each: {there.threads}")
         yield there
@@ -255,8 +255,14 @@ class OnRay:
 
 
 @contextmanager
-def _ray(on: str) -> Iterator[None]:
-    """Connected to the cluster that `on` names; `ray` starts one on this machine and ends it."""
+def cluster(on: str) -> Iterator[None]:
+    """Connected to the cluster that `on` names; `ray` starts one on this machine and ends it.
+
+    Within another of these it is the same one, so several jobs may share it. JobError R533.
+    """
+    if on == "local":
+        yield
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     import ray
 

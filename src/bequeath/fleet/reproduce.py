@@ -13,6 +13,7 @@ from bequeath.evidence.compare import compare
 from bequeath.evidence.judge import Judgement, judge
 from bequeath.evidence.record import find_runs, load_records
 from bequeath.evidence.verdicts import save_judgement
+from bequeath.fleet.executors import check_place, cluster
 from bequeath.fleet.folder import alone, writing
 from bequeath.fleet.sweep import run_job
 from bequeath.fleet.width import Jobs
@@ -47,11 +48,15 @@ def reproduce(
     data = Path(given).expanduser().absolute() if given else None
     folder = Path(out) if out is not None else Path("runs") / "claims" / f"{claim.id}-{scale}"
     made: dict[str, Path] = {}
-    for part in scale_jobs(claim, scale, data)[0]:
-        job = scale_jobs(claim, scale, data, made)[0][part]
-        made[part] = _prepare(load_job(job, [f"out={folder}-{part}"], name=part), jobs, on, quiet)
-    job = scale_jobs(claim, scale, data, made)[1]
-    run_job(load_job(job, [f"out={folder}"], name=claim.id), jobs=jobs, on=on, quiet=quiet)
+    check_place(on, jobs)
+    with cluster(on):
+        for part in scale_jobs(claim, scale, data)[0]:
+            job = load_job(
+                scale_jobs(claim, scale, data, made)[0][part], [f"out={folder}-{part}"], name=part
+            )
+            made[part] = _prepare(job, jobs, on, quiet)
+        job = load_job(scale_jobs(claim, scale, data, made)[1], [f"out={folder}"], name=claim.id)
+        run_job(job, jobs=jobs, on=on, quiet=quiet)
     with alone(folder):
         records = load_records(find_runs(folder))
         found = compare(folder, claim.primary, claim.margin, claim.baseline)
