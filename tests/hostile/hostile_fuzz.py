@@ -242,6 +242,7 @@ def _graph(data: bytes, folder: Path) -> object:
     return graph_handle("kg", f"tsv:{folder / 'g.tsv'}", {"memory": "100MB"}).load()
 
 
+JSONL = "".join(f'{{"a": {i}, "t": "{i}", "label": {i % 3}}}\n' for i in range(9)).encode()
 CSV = ("a,b,label\n" + "".join(f"{i},{i / 7},{i % 3}\n" for i in range(9))).encode()
 GRAPH = "".join(f"e{i % 7}\tr{i % 2}\te{(i * 3 + 1) % 7}\n" for i in range(14)).encode()
 CLAIM = next(iter(sorted((Path(__file__).parents[2] / "claims").glob("*.yaml")))).read_bytes()
@@ -281,6 +282,7 @@ TARGETS = {
     "csv text": Target(st.text(st.sampled_from('a1,."\'\n\t\0-e=\u202e\u00e9 '),
          max_size=80).map(str.encode),
                        through("t.csv", lambda p: samples("csv", p, labels=False))),
+    "jsonl": Target(mutated(JSONL), through("t.jsonl", lambda p: samples("jsonl", p))),
     "image": Target(mutated(_picture("PNG"), _picture("JPEG"), _picture("GIF"), _picture("TIFF"),
                             _picture("BMP"), _picture("WEBP")),
                     through("p/9.png", lambda p: samples("folder", p.parent, labels=False,

@@ -184,4 +184,35 @@ PARQUET = [
          '"parquet:t.parquet"'),
          lambda f: (f / "t.parquet").mkdir())),
 ]  # fmt: skip
-CASES = [*CSV, *PARQUET]
+
+
+def lines(name: str, what: str, codes: str, text: str | bytes, *says: str, **rest: Any) -> Case:
+    return table(f"jsonl-{name}", what, codes, text, *says, scheme="jsonl", file="t.jsonl", **rest)
+
+
+ROWS = "".join(f'{{"a": {i}, "b": {i / 9}, "label": "{"xyz"[i % 3]}"}}\n' for i in range(30))
+JSONL = [
+    lines("deep", "100,000 brackets", "D202", "[" * 100_000 + "\n"),
+    lines("deep-later", "3,000 brackets in a value", "D202",
+          '{"a": ' + "[" * 3000 + "]" * 3000 + ', "label": "x"}\n'),
+    lines("half", "the last line is cut", "D202", ROWS + '{"a": 3, "b"'),
+    lines("mixed", "a number that becomes a text", "D202", ROWS + '{"a": "x", "label": "x"}\n'),
+    lines("nan", "NaN", "D208", ROWS + '{"a": NaN, "b": 1, "label": "x"}\n', "row 30"),
+    lines("huge", "a number beyond all bounds", "D202", ROWS + '{"a": 1e400, "label": "x"}\n'),
+    lines("keys", "100,000 keys", "D204",
+          "{" + ", ".join(f'"c{i}": {i}' for i in range(100_000)) + "}\n"),
+    lines("latin", "a label that is not UTF-8", "D202", ROWS.encode() + b'{"label": "\xe9"}\n'),
+    lines("surrogate", "half a surrogate", "D202", ROWS + '{"a": 1, "label": "\\ud800"}\n'),
+    lines("array", "one array of objects", "D202", "[" + ROWS.replace("\n", ",") + "{}]"),
+    lines("later-array", "an array among objects", "D202", ROWS + "[1, 2]\n"),
+    lines("twice", "a key said twice", "D202", '{"a": 1, "a": 2, "label": "x"}\n' * 2),
+    lines("steer", "a key that steers a terminal", "D204", '{"\\u001b[2Ja": 1}\n', r"\x1b"),
+    lines("utf16", "UTF-16", "D202", ROWS.encode("utf-16")),
+    Case("jsonl-zero", "table: a device without end", "D201",
+         job(swap(TRAIN_REF, '"jsonl:/dev/zero"'))),
+    Case("jsonl-sparse", "table: 1 TB of hole", "D210",
+         job(swap(TRAIN_REF, '"jsonl:t.jsonl"'), make.text("t.jsonl", ROWS),
+             lambda f: os.truncate(f / "t.jsonl", 1 << 40))),
+]  # fmt: skip
+
+CASES = [*CSV, *JSONL, *PARQUET]

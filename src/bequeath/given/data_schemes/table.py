@@ -135,6 +135,7 @@ def read_jsonl(rest: str, options: Any) -> Raw:
     try:
         whole = arrow.ReadOptions(block_size=min(2**31 - 1, size + 1))
         table = arrow.read_json(path, read_options=whole)
+        table.validate(full=True)  # texts that are no UTF-8
     except (pa.ArrowException, OSError) as error:
         unreadable(path, error)
     return _raw(table, chosen, path)
