@@ -132,11 +132,17 @@ def _over(
     return max(free)
 
 
-def told(out: Path, unit: Unit) -> Iterator[str]:
-    """What became of a group, for whoever waits for it."""
+def told(out: Path, unit: Unit, insisted: bool) -> Iterator[str]:
+    """What became of a group, for whoever waits for it.
+
+    What was seen without a trial not to go (texts, convolutions, ...) stands in the records; it is
+    told to whoever insisted.
+    """
     name = unit.runs[0]
     found = found_of(out, name.label, name.key, name.seed)
-    if found is not None:
+    if found is None:
+        return
+    if insisted or found.verdict.batched or found.verdict.difference is not None:
         yield f"{name.label}: {_words(found)}"
 
 

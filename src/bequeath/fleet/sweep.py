@@ -152,7 +152,7 @@ def _run_all(opened: Opened, planned: list[Planned], jobs: Jobs, on: str, consol
 
     def tell(unit: Unit) -> None:
         if unit.together:
-            for line in told(job.out, unit):
+            for line in told(job.out, unit, insisted=job.train.batch_seeds == "on"):
                 say(line)
             return
         for name in unit.runs:
