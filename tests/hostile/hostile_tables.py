@@ -187,7 +187,16 @@ PARQUET = [
 
 
 def lines(name: str, what: str, codes: str, text: str | bytes, *says: str, **rest: Any) -> Case:
-    return table(f"jsonl-{name}", what, codes, text, *says, scheme="jsonl", file="t.jsonl", **rest)
+    return table(
+        f"jsonl-{name}",
+        f"JSON lines: {what}",
+        codes,
+        text,
+        *says,
+        scheme="jsonl",
+        file="t.jsonl",
+        **rest,
+    )
 
 
 ROWS = "".join(f'{{"a": {i}, "b": {i / 9}, "label": "{"xyz"[i % 3]}"}}\n' for i in range(30))
@@ -208,9 +217,9 @@ JSONL = [
     lines("twice", "a key said twice", "D202", '{"a": 1, "a": 2, "label": "x"}\n' * 2),
     lines("steer", "a key that steers a terminal", "D204", '{"\\u001b[2Ja": 1}\n', r"\x1b"),
     lines("utf16", "UTF-16", "D202", ROWS.encode("utf-16")),
-    Case("jsonl-zero", "table: a device without end", "D201",
+    Case("jsonl-zero", "JSON lines: a device without end", "D201",
          job(swap(TRAIN_REF, '"jsonl:/dev/zero"'))),
-    Case("jsonl-sparse", "table: 1 TB of hole", "D210",
+    Case("jsonl-sparse", "JSON lines: 1 TB of hole", "D210",
          job(swap(TRAIN_REF, '"jsonl:t.jsonl"'), make.text("t.jsonl", ROWS),
              lambda f: os.truncate(f / "t.jsonl", 1 << 40))),
 ]  # fmt: skip
