@@ -211,6 +211,7 @@ JSONL = [
     lines("keys", "100,000 keys", "D204",
           "{" + ", ".join(f'"c{i}": {i}' for i in range(100_000)) + "}\n"),
     lines("latin", "a label that is not UTF-8", "D202", ROWS.encode() + b'{"label": "\xe9"}\n'),
+    lines("latin-key", "a key that is not UTF-8", "D202", ROWS.encode() + b'{"\xe9": 1}\n'),
     lines("surrogate", "half a surrogate", "D202", ROWS + '{"a": 1, "label": "\\ud800"}\n'),
     lines("array", "one array of objects", "D202", "[" + ROWS.replace("\n", ",") + "{}]"),
     lines("later-array", "an array among objects", "D202", ROWS + "[1, 2]\n"),

@@ -136,7 +136,8 @@ def read_jsonl(rest: str, options: Any) -> Raw:
         whole = arrow.ReadOptions(block_size=min(2**31 - 1, size + 1))
         table = arrow.read_json(path, read_options=whole)
         table.validate(full=True)  # texts that are no UTF-8
-    except (pa.ArrowException, OSError) as error:
+        _ = table.column_names  # nor names
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         unreadable(path, error)
     return _raw(table, chosen, path)
 
