@@ -21,7 +21,7 @@ IN_PARTS = 16  # texts at a time, where the answers to so many would be more
 def hear(model: Any, data: Any, device: torch.device | str = "cpu") -> Spoken:
     """What a language model (a BoundModel in eval mode, or a Predictor) says of each text."""
     words, answer = model.facts.n_classes or 1, answering(model, IN_PARTS)
-    size = min(256, NUMBERS // (getattr(model.preprocess, "max_length", 512) * words))
+    size = min(256, NUMBERS // (model.preprocess.max_length * words))
     found = []
     for idx in torch.arange(len(data)).split(IN_PARTS if answer is not model else max(1, size)):
         batch = data.fetch(idx)

@@ -52,7 +52,8 @@ def claim(out: Path, planned: Sequence[tuple[Path, str]], *, fresh: bool = False
         try:
             yield
         except JobError:
-            if not any(out.glob("**/runs/*/seed-*")):  # refused after all: as if never begun
+            # refused after all: as if never begun
+            if made and not any(out.glob("**/runs/*/seed-*")):
                 _unmake(made)
             raise
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ from torch import Tensor
 from bequeath.given import characters, pixels
 from bequeath.given.facts import DataFacts
 from bequeath.given.options import PreprocessOptions
+from bequeath.given.tokens import ended, opened, remembered
 from bequeath.kernel.errors import JobError, Problem
 from bequeath.kernel.files import canonical, digest
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 GREY_MEAN, GREY_STD = (0.449,), (0.226,)
-_MEMO_LIMIT = 500_000
 
 
 class _Plain:
@@ -168,21 +167,15 @@ class TextPreprocess(_Plain):
     def __call__(self, batch: Mapping[str, Any], device: torch.device) -> dict[str, Tensor]:
         if "tokens" in batch:  # what a model has said is not text yet
             return {key: value.to(device) for key, value in batch["tokens"].items()}
-        tokenizer, memo = _tokenizer(
-            self.tokenizer, self.revision, self.fingerprint, self.max_length
-        )
-        texts = batch["text"]
-        fresh = list(dict.fromkeys(text for text in texts if text not in memo))
-        if len(memo) + len(fresh) > _MEMO_LIMIT:
-            memo.clear()
-            fresh = list(dict.fromkeys(texts))
-        if fresh:
+        tokenizer, memo, _ = self._opened()
+
+        def code(fresh: list[str]) -> list[dict[str, list[int]]]:
             coded = tokenizer(fresh, truncation=True, max_length=self.max_length, padding=False)
-            for row, text in enumerate(fresh):
-                memo[text] = {key: value[row] for key, value in coded.items()}
-        rows = [memo[text] for text in texts]
+            return [{key: value[row] for key, value in coded.items()} for row in range(len(fresh))]
+
+        rows = remembered(memo, batch["text"], code)
         if "prompt" in batch and (end := tokenizer.eos_token_id) is not None:
-            rows = [_ended(row, end, self.max_length) for row in rows]
+            rows = [ended(row, end, self.max_length) for row in rows]
         length = max(1, *(len(row["input_ids"]) for row in rows))
         pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
         return {
@@ -200,22 +193,29 @@ class TextPreprocess(_Plain):
 
         NotImplementedError of a tokenizer in plain Python.
         """
-        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
-        coded = tokenizer(
-            list(texts), truncation=True, max_length=self.max_length, return_offsets_mapping=True
-        )
-        return [[(int(a), int(b)) for a, b in row] for row in coded["offset_mapping"]]
+        tokenizer, _, memo = self._opened()
+
+        def code(fresh: list[str]) -> list[list[tuple[int, int]]]:
+            coded = tokenizer(
+                fresh, truncation=True, max_length=self.max_length, return_offsets_mapping=True
+            )
+            return [[(int(a), int(b)) for a, b in row] for row in coded["offset_mapping"]]
+
+        return remembered(memo, texts, code)
+
+    def _opened(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        return opened(self.tokenizer, self.revision, self.fingerprint, self.max_length)
 
     def words(self) -> list[str]:
         """What each token stands for, in order; nothing for those that are no text."""
-        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
+        tokenizer, _, _ = self._opened()
         special = set(tokenizer.all_special_ids)
         return ["" if i in special else tokenizer.decode([i]) for i in range(len(tokenizer))]
 
     @property
     def end(self) -> int | None:
         """The token that ends a text; None where there is none."""
-        tokenizer, _ = _tokenizer(self.tokenizer, self.revision, self.fingerprint, self.max_length)
+        tokenizer, _, _ = self._opened()
         found: int | None = tokenizer.eos_token_id
         return found
 
@@ -267,25 +267,6 @@ class CharacterPreprocess(_Plain):
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return (self.max_length,)
-
-
-def _ended(row: dict[str, list[int]], end: int, most: int) -> dict[str, list[int]]:
-    """An answer is over where its text is, unless that was cut; a tokenizer need not say so."""
-    ids = row["input_ids"]
-    if len(ids) >= most or (ids and ids[-1] == end):
-        return row
-    last = {"input_ids": end, "attention_mask": 1}
-    return {key: [*value, last.get(key, 0)] for key, value in row.items()}
-
-
-@lru_cache(maxsize=16)
-def _tokenizer(
-    name: str, revision: str | None, fingerprint: str, max_length: int
-) -> tuple[Any, dict[str, Any]]:
-    """The tokenizer and what it has said, text -> tokens (samples come back every epoch)."""
-    from bequeath.given.model_schemes.hf import open_tokenizer
-
-    return open_tokenizer(name, revision), {}
 
 
 def tokenizer_fingerprint(folder: Path) -> str:

@@ -45,6 +45,7 @@ def read(rest: str, options: Any) -> Raw:
     if label is not None:
         y = list(table[label])
         names = getattr(table.features[label], "names", None)
+    classes = tuple(names) if names else None
     if len(table) == 0:
         fail("D205", f"`{rest}` is empty", at=("split",) if native else ("ref",))
     texts_meant = options.text or options.prompt
@@ -52,15 +53,15 @@ def read(rest: str, options: Any) -> Raw:
     if image is not None:
         _there(table, image, "image")
         x, kind = _pictures(table, image), "image"
-        return Raw(kind, x, y, tuple(names) if names else None, native, unit="image")
+        return Raw(kind, x, y, classes, native, unit="image")
     text = options.text or _only_text(table, (label, options.prompt))
     _there(table, text, "text")
-    more: dict[str, Any] = {"classes": tuple(names) if names else None, "native": native}
     texts = [str(t) for t in table[text]]
     if options.prompt is None:
-        return Raw("text", texts, y, **more)
+        return Raw("text", texts, y, classes, native)
     _there(table, options.prompt, "prompt")
-    return answering([str(t) for t in table[options.prompt]], texts, y, **more)
+    prompts = [str(t) for t in table[options.prompt]]
+    return answering(prompts, texts, y, classes=classes, native=native)
 
 
 @contextlib.contextmanager

@@ -13,15 +13,18 @@ if TYPE_CHECKING:
     from bequeath.blocks.task_nets import Snapshot, TaskNets
     from bequeath.train.config import Train
     from bequeath.train.context import Context
+    from bequeath.train.length import Until
 
 _BATCH = 256
 
 
-def lengths(train: Train, share: float, both: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+def lengths(train: Train, share: float, both: bool) -> tuple[Until, Until]:
     """How long masks and weights learn: what `train` says, divided. RunError G435.
 
     share: of the weights. both: whether they learn at all.
     """
+    from bequeath.train.length import Until
+
     unit = "epochs" if train.steps is None else "steps"
     total = train.epochs if train.steps is None else train.steps
     if both and total == 1:
@@ -34,7 +37,9 @@ def lengths(train: Train, share: float, both: bool) -> tuple[dict[str, Any], dic
             )
         )
     second = min(total - 1, max(1, round(total * share))) if both and total else 0
-    return {unit: total - second}, {unit: second}
+    if unit == "epochs":
+        return Until(epochs=total - second), Until(epochs=second)
+    return Until(steps=total - second), Until(steps=second)
 
 
 def fit(
@@ -42,14 +47,13 @@ def fit(
     nets: TaskNets,
     task: Task,
     phase: str,
-    length: dict[str, Any],
+    until: Until,
     lr: float | None = None,
     early: Snapshot | None = None,
 ) -> None:
     """Train whatever of the network learns now. early: is taken when the first epoch is over."""
     from torch.nn import functional as F
 
-    from bequeath.train.fit import Until
     from bequeath.train.terms import mean_over
 
     width = len(task.classes)
@@ -68,14 +72,14 @@ def fit(
     if early is not None:
         trained["early"] = early
     name = f"{task.name}-{phase}"
-    ctx.fit(trained, task.train, step, until=Until(**length), name=name, train=train)
+    ctx.fit(trained, task.train, step, until=until, name=name, train=train)
 
 
 def learn_mask(
     ctx: Context,
     nets: TaskNets,
     task: Task,
-    lengths: tuple[dict[str, Any], dict[str, Any]],
+    lengths: tuple[Until, Until],
     lr: float | None,
 ) -> dict[str, Tensor]:
     """The first phase; -> the masks, bool by weight. Shows the network after its first epoch."""
